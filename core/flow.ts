@@ -1,0 +1,144 @@
+/**
+ * The records that flow through a run, in order:
+ * Task -> Rollout -> Verdict (with feedback) -> Sample -> Batch.
+ * Readonly, no methods; every record names its parent. What crosses a file is snake_case.
+ */
+import { z } from "zod";
+
+/** One input/output test. `visible: false` keeps it out of feedback; it still decides the verdict. */
+export const IoTest = z.strictObject({
+  input: z.string(),
+  output: z.string(),
+  visible: z.boolean().default(true),
+});
+export type IoTest = z.infer<typeof IoTest>;
+
+export const COMPARATORS = ["tokens", "exact", "trailing", "lines", "unordered", "float", "exit"] as const;
+
+/** How a program's output is compared with the expected one; the name is recorded in every result. */
+export const Comparator = z.enum(COMPARATORS);
+export type Comparator = z.infer<typeof Comparator>;
+
+/** Limits of one test run. `cpu_s` (whole process tree) defaults to `time_s` (wall). */
+export const Limits = z.strictObject({
+  time_s: z.number().positive().optional().describe("Wall time of one test, seconds."),
+  cpu_s: z
+    .number()
+    .positive()
+    .optional()
+    .describe("CPU time of one test's process tree, seconds; default: time_s."),
+  memory_mb: z.int().positive().optional().describe("Memory of the whole process tree, MiB."),
+  output_kb: z.int().positive().optional().describe("Most that a test may print on stdout, KiB."),
+});
+export type Limits = z.infer<typeof Limits>;
+
+/**
+ * A problem with its tests; one line of a task file.
+ * @example { "id": "add/1", "prompt": "Read two integers, print their sum.",
+ *            "tests": [{ "input": "1 2\n", "output": "3\n" }] }
+ */
+export const Task = z.strictObject({
+  id: z.string().min(1),
+  prompt: z.string(),
+  tests: z.array(IoTest).min(1, "a task without tests would pass every program"),
+  language: z.string().optional(),
+  comparator: Comparator.default("tokens"),
+  limits: Limits.default({}),
+  harness: z
+    .record(z.string(), z.strictObject({ before: z.string().default(""), after: z.string().default("") }))
+    .optional(),
+  reference: z.record(z.string(), z.string()).optional(),
+});
+export type Task = z.infer<typeof Task>;
+
+/** Why the sampler stopped: the policy ended its turn, or ran out of room. */
+export type FinishReason = "stop" | "length";
+
+/**
+ * One attempt at a task: what the policy wrote, and how likely each token was when it wrote it.
+ * `rolloutLogProbs[t]` is the natural log-probability of `completionIds[t]` at the sampling temperature, before
+ * top-p/top-k cut the distribution; `cutLogProbs` is after the cut, present only where there was one.
+ */
+export interface Rollout {
+  readonly id: string;
+  readonly taskId: string;
+  /** Position in the draw order of the run; rollouts of one group share it. */
+  readonly group: number;
+  /** Index within the group, 0 to G - 1. */
+  readonly sample: number;
+  readonly promptIds: readonly number[];
+  /** Ends with the stop token when `finishReason` is "stop". */
+  readonly completionIds: readonly number[];
+  readonly completion: string;
+  readonly rolloutLogProbs: readonly number[];
+  readonly cutLogProbs?: readonly number[];
+  readonly finishReason: FinishReason;
+  readonly policyVersion: number;
+}
+
+/** Every way a program can end, exhaustive. `infrastructure` is our fault and never becomes a reward. */
+export const STATUSES = [
+  "accepted",
+  "wrong_answer",
+  "runtime_error",
+  "time_limit",
+  "memory_limit",
+  "output_limit",
+  "compile_error",
+  "no_program",
+  "infrastructure",
+] as const;
+export type Status = (typeof STATUSES)[number];
+
+/** What one test showed. Times in milliseconds, memory in KiB; null where the host cannot measure it. */
+export interface TestOutcome {
+  readonly status: Status;
+  readonly time_ms: number;
+  readonly memory_kb: number | null;
+  readonly exit_code: number | null;
+  readonly signal: string | null;
+  readonly stdout: string;
+  readonly stderr: string;
+}
+
+/** What execution showed of one program. `reward` is 1 accepted, 0 failed, null for infrastructure. */
+export interface Verdict {
+  readonly status: Status;
+  readonly reward: number | null;
+  readonly passed: number;
+  readonly total: number;
+  readonly tests: readonly TestOutcome[];
+  /** Text that a self-teacher may read: visible tests only; "" when there is nothing to say. */
+  readonly feedback: string;
+  readonly comparator: Comparator;
+  /** Set for `infrastructure` only: what went wrong on our side. */
+  readonly reason?: string;
+  readonly cached: boolean;
+}
+
+/** A rollout with everything the objective needs. `teacherPromptIds` is null where the self-teacher has nothing to show. */
+export interface Sample {
+  readonly rolloutId: string;
+  readonly promptIds: readonly number[];
+  readonly completionIds: readonly number[];
+  readonly rolloutLogProbs: readonly number[];
+  /** null: infrastructure, masked out of the update. */
+  readonly reward: number | null;
+  readonly advantage: number;
+  readonly teacherPromptIds: readonly number[] | null;
+  readonly isTrained: boolean;
+}
+
+/** Padded arrays of fixed shape, row-major, ready for a compiled graph. B rows of T tokens. */
+export interface Batch {
+  readonly rows: number;
+  readonly length: number;
+  /** [B, T] token ids, right-padded with 0. */
+  readonly ids: Int32Array;
+  /** [B, T] 1 where ids[t] is a token the policy chose and the loss may touch; position 0 is never 1. */
+  readonly responseMask: Float32Array;
+  /** [B, T] natural logs at the positions of `responseMask`, 0 elsewhere. */
+  readonly rolloutLogProbs: Float32Array;
+  /** [B] one advantage a row. */
+  readonly advantages: Float32Array;
+}

@@ -1,0 +1,6 @@
+export { ConfigError, InfrastructureError } from "./errors.js";
+export type { Batch, FinishReason, Rollout, Sample, Status, TestOutcome, Verdict } from "./flow.js";
+export { COMPARATORS, Comparator, IoTest, Limits, STATUSES, Task } from "./flow.js";
+export { builtModule, packageRoot } from "./paths.js";
+export type { Random } from "./random.js";
+export { hash32, philox, randomStream, uniformAt } from "./random.js";
