@@ -1,0 +1,160 @@
+import { readFileSync } from "node:fs";
+import { join } from "node:path";
+import { z } from "zod";
+import { ConfigError } from "../core/index.js";
+
+const ARCHITECTURES = {
+  llama: "LlamaForCausalLM",
+  qwen2: "Qwen2ForCausalLM",
+  qwen3: "Qwen3ForCausalLM",
+} as const;
+export type ModelType = keyof typeof ARCHITECTURES;
+
+/** The keys of a Hugging Face `config.json` that the decoder reads; the rest is carried along untouched. */
+const HuggingFaceConfig = z.looseObject({
+  model_type: z.string(),
+  hidden_size: z.int().positive(),
+  intermediate_size: z.int().positive(),
+  num_hidden_layers: z.int().positive(),
+  num_attention_heads: z.int().positive(),
+  num_key_value_heads: z.int().positive().optional(),
+  head_dim: z.int().positive().optional(),
+  vocab_size: z.int().positive(),
+  rms_norm_eps: z.number().positive().default(1e-6),
+  rope_theta: z.number().positive().default(10_000),
+  rope_scaling: z.unknown().optional(),
+  hidden_act: z.string().default("silu"),
+  max_position_embeddings: z.int().positive().default(2048),
+  tie_word_embeddings: z.boolean().default(false),
+  attention_bias: z.boolean().optional(),
+  use_sliding_window: z.boolean().optional(),
+  bos_token_id: z.union([z.int(), z.array(z.int())]).nullish(),
+  eos_token_id: z.union([z.int(), z.array(z.int())]).nullish(),
+});
+
+/** Shape of a decoder of the Llama, Qwen2 or Qwen3 family. */
+export interface DecoderConfig {
+  readonly modelType: ModelType;
+  readonly width: number;
+  readonly feedForward: number;
+  readonly layers: number;
+  readonly heads: number;
+  readonly keyValueHeads: number;
+  readonly headDim: number;
+  readonly vocabulary: number;
+  readonly normEpsilon: number;
+  readonly ropeTheta: number;
+  readonly maxPositions: number;
+  readonly tiedEmbeddings: boolean;
+  /** Qwen2: query, key and value projections have a bias; the output projection has none. */
+  readonly queryKeyValueBias: boolean;
+  /** Qwen3: RMSNorm over each head's query and key before RoPE. */
+  readonly queryKeyNorm: boolean;
+  readonly stopIds: readonly number[];
+}
+
+/**
+ * Reads a Hugging Face model configuration.
+ * @param raw - the parsed config.json
+ * @param file - its path, for messages
+ * @throws ConfigError for another architecture or a feature that the decoder lacks: silently other logits would be worse
+ */
+export function parseDecoderConfig(raw: unknown, file = "config.json"): DecoderConfig {
+  const parsed = HuggingFaceConfig.safeParse(raw);
+  if (!parsed.success) {
+    const issue = parsed.error.issues[0]!;
+    throw new ConfigError({ at: `${file}: ${issue.path.join(".")}`, need: issue.message });
+  }
+  const config = parsed.data;
+  if (!(config.model_type in ARCHITECTURES)) {
+    throw new ConfigError({
+      at: `${file}: model_type`,
+      got: config.model_type,
+      need: `one of ${Object.keys(ARCHITECTURES).join(", ")}`,
+    });
+  }
+  const modelType = config.model_type as ModelType;
+  refuseUnsupported(config, modelType, file);
+  const heads = config.num_attention_heads;
+  const eos = config.eos_token_id ?? [];
+  return {
+    modelType,
+    width: config.hidden_size,
+    feedForward: config.intermediate_size,
+    layers: config.num_hidden_layers,
+    heads,
+    keyValueHeads: config.num_key_value_heads ?? heads,
+    headDim: config.head_dim ?? config.hidden_size / heads,
+    vocabulary: config.vocab_size,
+    normEpsilon: config.rms_norm_eps,
+    ropeTheta: config.rope_theta,
+    maxPositions: config.max_position_embeddings,
+    tiedEmbeddings: config.tie_word_embeddings,
+    queryKeyValueBias: modelType === "qwen2",
+    queryKeyNorm: modelType === "qwen3",
+    stopIds: Array.isArray(eos) ? eos : [eos],
+  };
+}
+
+function refuseUnsupported(
+  config: z.infer<typeof HuggingFaceConfig>,
+  modelType: ModelType,
+  file: string,
+): void {
+  const refuse = (key: string, got: unknown, need: string): never => {
+    throw new ConfigError({ at: `${file}: ${key}`, got, need });
+  };
+  if (config.hidden_act !== "silu") refuse("hidden_act", config.hidden_act, "silu");
+  if (config.rope_scaling != null) refuse("rope_scaling", config.rope_scaling, "null (plain RoPE)");
+  if (config.use_sliding_window) refuse("use_sliding_window", true, "false (full attention)");
+  if (config.attention_bias && modelType !== "qwen2")
+    refuse("attention_bias", true, "false for this model_type");
+  const heads = config.num_attention_heads;
+  const keyValueHeads = config.num_key_value_heads ?? heads;
+  if (heads % keyValueHeads !== 0) refuse("num_key_value_heads", keyValueHeads, `a divisor of ${heads}`);
+  const headDim = config.head_dim ?? config.hidden_size / heads;
+  if (!Number.isInteger(headDim) || headDim % 2 !== 0)
+    refuse("head_dim", headDim, "an even integer (RoPE turns pairs)");
+}
+
+/** Reads `config.json` of a policy folder. @throws ConfigError when it is missing or not valid */
+export function readDecoderConfig(folder: string): DecoderConfig {
+  const file = join(folder, "config.json");
+  let text: string;
+  try {
+    text = readFileSync(file, "utf8");
+  } catch (cause) {
+    throw new ConfigError({ at: file, need: "a Hugging Face config.json in the policy folder", cause });
+  }
+  try {
+    return parseDecoderConfig(JSON.parse(text), file);
+  } catch (cause) {
+    if (cause instanceof ConfigError) throw cause;
+    throw new ConfigError({ at: file, need: `valid JSON (${(cause as Error).message})`, cause });
+  }
+}
+
+/** The config.json of a decoder, in the layout that transformers, vLLM and SGLang read. */
+export function huggingFaceConfig(config: DecoderConfig): Record<string, unknown> {
+  return {
+    architectures: [ARCHITECTURES[config.modelType]],
+    model_type: config.modelType,
+    hidden_size: config.width,
+    intermediate_size: config.feedForward,
+    num_hidden_layers: config.layers,
+    num_attention_heads: config.heads,
+    num_key_value_heads: config.keyValueHeads,
+    head_dim: config.headDim,
+    vocab_size: config.vocabulary,
+    rms_norm_eps: config.normEpsilon,
+    rope_theta: config.ropeTheta,
+    hidden_act: "silu",
+    max_position_embeddings: config.maxPositions,
+    tie_word_embeddings: config.tiedEmbeddings,
+    attention_bias: config.queryKeyValueBias,
+    torch_dtype: "float32",
+    ...(config.stopIds.length > 0
+      ? { eos_token_id: config.stopIds.length === 1 ? config.stopIds[0] : config.stopIds }
+      : {}),
+  };
+}

@@ -1,0 +1,222 @@
+/**
+ * The decoder of the Llama, Qwen2 and Qwen3 families as plain functions over tfjs ops. The same functions are traced
+ * into the sampler's and the trainer's graphs, so their log-probabilities agree.
+ * Shapes: B rows, T tokens, D width, H query heads, K key/value heads, G = H / K, E head width, C cache length, V vocabulary.
+ */
+import * as tf from "@tensorflow/tfjs-core";
+import type { DecoderConfig } from "./config.js";
+
+/** Parameters under their Hugging Face names, see `parameterShapes`. */
+export type Weights = Readonly<Record<string, tf.Tensor>>;
+
+/** Large enough that exp() is exactly 0, small enough that a sum of two stays finite in half precision too. */
+const MASKED = -30_000;
+
+/** x / sqrt(mean(x^2) + epsilon) * weight over the last axis. @see Zhang & Sennrich 2019, arXiv 1910.07467 */
+export function rmsNorm(x: tf.Tensor, weight: tf.Tensor, epsilon: number): tf.Tensor {
+  const meanSquare = tf.mean(tf.mul(x, x), -1, true);
+  return tf.mul(tf.mul(x, tf.rsqrt(tf.add(meanSquare, epsilon))), weight);
+}
+
+/** x [N, in] times a Hugging Face matrix [out, in], plus an optional bias [out]. */
+function linear(x: tf.Tensor, weight: tf.Tensor, bias?: tf.Tensor): tf.Tensor {
+  const product = tf.matMul(x as tf.Tensor2D, weight as tf.Tensor2D, false, true);
+  return bias ? tf.add(product, bias) : product;
+}
+
+/** Cosines and sines of RoPE, each [positions, E]; the two halves of a head turn together. @see arXiv 2104.09864 */
+export function ropeTables(
+  config: DecoderConfig,
+  positions: number,
+): { cos: Float32Array; sin: Float32Array } {
+  const half = config.headDim / 2;
+  const cos = new Float32Array(positions * config.headDim);
+  const sin = new Float32Array(positions * config.headDim);
+  for (let position = 0; position < positions; position++) {
+    for (let i = 0; i < config.headDim; i++) {
+      const angle = position / config.ropeTheta ** ((i % half) / half);
+      cos[position * config.headDim + i] = Math.cos(angle);
+      sin[position * config.headDim + i] = Math.sin(angle) * (i < half ? -1 : 1);
+    }
+  }
+  return { cos, sin };
+}
+
+/** Turns each head by its position: x * cos + swap(x) * sin, with the sign of the first half already in `sin`. */
+function applyRope(x: tf.Tensor, cos: tf.Tensor, sin: tf.Tensor): tf.Tensor {
+  const axis = x.rank - 1;
+  const [first, second] = tf.split(x, 2, axis) as [tf.Tensor, tf.Tensor];
+  return tf.add(tf.mul(x, cos), tf.mul(tf.concat([second, first], axis), sin));
+}
+
+/** Query, key and value heads of one layer before RoPE: [N, H, E], [N, K, E], [N, K, E]. */
+function projectHeads(
+  x: tf.Tensor,
+  weights: Weights,
+  at: string,
+  config: DecoderConfig,
+): { query: tf.Tensor; key: tf.Tensor; value: tf.Tensor } {
+  const heads = (name: string, count: number): tf.Tensor => {
+    const projected = linear(x, weights[`${at}.${name}_proj.weight`]!, weights[`${at}.${name}_proj.bias`]);
+    const split = tf.reshape(projected, [-1, count, config.headDim]);
+    const norm = weights[`${at}.${name}_norm.weight`];
+    return norm ? rmsNorm(split, norm, config.normEpsilon) : split;
+  };
+  return {
+    query: heads("q", config.heads),
+    key: heads("k", config.keyValueHeads),
+    value: heads("v", config.keyValueHeads),
+  };
+}
+
+/** SwiGLU: down(silu(gate(x)) * up(x)). @see Shazeer 2020, arXiv 2002.05202 */
+function feedForward(x: tf.Tensor, weights: Weights, at: string): tf.Tensor {
+  const gate = linear(x, weights[`${at}.gate_proj.weight`]!);
+  const up = linear(x, weights[`${at}.up_proj.weight`]!);
+  return linear(tf.mul(tf.mul(gate, tf.sigmoid(gate)), up), weights[`${at}.down_proj.weight`]!);
+}
+
+/** One layer around its attention: norm, attend, add, norm, feed forward, add. All [N, D]. */
+function decoderLayer(
+  x: tf.Tensor,
+  weights: Weights,
+  layer: number,
+  config: DecoderConfig,
+  attend: (heads: { query: tf.Tensor; key: tf.Tensor; value: tf.Tensor }) => tf.Tensor,
+): tf.Tensor {
+  const at = `model.layers.${layer}`;
+  const normed = rmsNorm(x, weights[`${at}.input_layernorm.weight`]!, config.normEpsilon);
+  const attended = attend(projectHeads(normed, weights, `${at}.self_attn`, config));
+  const afterAttention = tf.add(x, linear(attended, weights[`${at}.self_attn.o_proj.weight`]!));
+  const again = rmsNorm(
+    afterAttention,
+    weights[`${at}.post_attention_layernorm.weight`]!,
+    config.normEpsilon,
+  );
+  return tf.add(afterAttention, feedForward(again, weights, `${at}.mlp`));
+}
+
+/** What one layer leaves in the cache: keys (after RoPE) and values. */
+export interface KeyValue {
+  readonly key: tf.Tensor;
+  readonly value: tf.Tensor;
+}
+
+/**
+ * Hidden states of whole sequences under causal attention. Rows are right-padded: padding comes after every real
+ * token, so causality alone hides it.
+ * @param ids - [B, T] int32
+ * @returns hidden [B * T, D] after the last norm; keyValues per layer, each [B, K, T, E]
+ */
+export function decoderHidden(
+  weights: Weights,
+  ids: tf.Tensor2D,
+  config: DecoderConfig,
+): { hidden: tf.Tensor2D; keyValues: KeyValue[] } {
+  const [rows, length] = ids.shape;
+  const { heads, keyValueHeads, headDim } = config;
+  const tables = ropeTables(config, length);
+  const cos = tf.tensor(tables.cos, [length, 1, headDim]);
+  const sin = tf.tensor(tables.sin, [length, 1, headDim]);
+  const mask = causalMask(length);
+  const keyValues: KeyValue[] = [];
+  const attend = ({
+    query,
+    key,
+    value,
+  }: {
+    query: tf.Tensor;
+    key: tf.Tensor;
+    value: tf.Tensor;
+  }): tf.Tensor => {
+    const byHead = (x: tf.Tensor, count: number): tf.Tensor =>
+      tf.transpose(tf.reshape(x, [rows, length, count, headDim]), [0, 2, 1, 3]);
+    const turn = (x: tf.Tensor, count: number): tf.Tensor =>
+      applyRope(tf.reshape(x, [rows, length, count, headDim]), cos, sin);
+    const q = byHead(turn(query, heads), heads); // [B, H, T, E]
+    const k = byHead(turn(key, keyValueHeads), keyValueHeads); // [B, K, T, E]
+    const v = byHead(value, keyValueHeads);
+    keyValues.push({ key: k, value: v });
+    const shared = heads / keyValueHeads;
+    const grouped = tf.reshape(q, [rows, keyValueHeads, shared * length, headDim]); // [B, K, G * T, E]
+    const scores = tf.mul(tf.matMul(grouped, k, false, true), 1 / Math.sqrt(headDim));
+    const masked = tf.add(tf.reshape(scores, [rows, keyValueHeads, shared, length, length]), mask);
+    const attention = tf.reshape(tf.softmax(masked), [rows, keyValueHeads, shared * length, length]);
+    const mixed = tf.reshape(tf.matMul(attention, v), [rows, heads, length, headDim]);
+    return tf.reshape(tf.transpose(mixed, [0, 2, 1, 3]), [rows * length, heads * headDim]);
+  };
+  let x = embed(weights, tf.reshape(ids, [rows * length]) as tf.Tensor1D);
+  for (let layer = 0; layer < config.layers; layer++) x = decoderLayer(x, weights, layer, config, attend);
+  const hidden = rmsNorm(x, weights["model.norm.weight"]!, config.normEpsilon);
+  return { hidden: hidden as tf.Tensor2D, keyValues };
+}
+
+/** [T, T]: 0 on and below the diagonal, MASKED above. */
+function causalMask(length: number): tf.Tensor {
+  const mask = new Float32Array(length * length);
+  for (let row = 0; row < length; row++) mask.fill(MASKED, row * length + row + 1, (row + 1) * length);
+  return tf.tensor(mask, [length, length]);
+}
+
+/** Embeddings of ids [N]: [N, D]. */
+function embed(weights: Weights, ids: tf.Tensor1D): tf.Tensor {
+  return tf.gather(weights["model.embed_tokens.weight"]!, ids);
+}
+
+/** Logits [N, V] of hidden states [N, D], by the head or the tied embedding. */
+export function projectLogits(weights: Weights, hidden: tf.Tensor2D): tf.Tensor2D {
+  const head = weights["lm_head.weight"] ?? weights["model.embed_tokens.weight"]!;
+  return linear(hidden, head) as tf.Tensor2D;
+}
+
+/** Logits [B, T, V] of whole sequences: position t predicts token t + 1. */
+export function decoderLogits(weights: Weights, ids: tf.Tensor2D, config: DecoderConfig): tf.Tensor3D {
+  const [rows, length] = ids.shape;
+  const { hidden } = decoderHidden(weights, ids, config);
+  return tf.reshape(projectLogits(weights, hidden), [rows, length, config.vocabulary]) as tf.Tensor3D;
+}
+
+/**
+ * One token of every slot, against the cache of the tokens before it.
+ * @param ids - [S] int32, the token each slot has just received
+ * @param positions - [S] int32, its position; cache entries at and after it are ignored
+ * @param cache - per layer, keys and values [S, K, C, E]
+ * @returns logits [S, V] of the next token; per layer this token's keys and values [S, K, E], to be written at `positions`
+ */
+export function decodeStep(
+  weights: Weights,
+  ids: tf.Tensor1D,
+  positions: tf.Tensor1D,
+  cache: readonly KeyValue[],
+  config: DecoderConfig,
+): { logits: tf.Tensor2D; keyValues: KeyValue[] } {
+  const slots = ids.shape[0];
+  const { heads, keyValueHeads, headDim } = config;
+  const shared = heads / keyValueHeads;
+  const length = cache[0]!.key.shape[2]!;
+  const tables = ropeTables(config, length);
+  const atPosition = (table: Float32Array): tf.Tensor =>
+    tf.reshape(tf.gather(tf.tensor(table, [length, headDim]), positions), [slots, 1, headDim]);
+  const [cos, sin] = [atPosition(tables.cos), atPosition(tables.sin)];
+  const isBefore = tf.less(tf.range(0, length, 1, "int32"), tf.reshape(positions, [slots, 1])); // [S, C]
+  const bias = tf.mul(tf.sub(1, tf.cast(isBefore, "float32")), MASKED);
+  const mask = tf.reshape(bias, [slots, 1, 1, length]);
+  const keyValues: KeyValue[] = [];
+  let x = embed(weights, ids);
+  for (let layer = 0; layer < config.layers; layer++) {
+    const past = cache[layer]!;
+    x = decoderLayer(x, weights, layer, config, ({ query, key, value }) => {
+      const q = tf.reshape(applyRope(query, cos, sin), [slots, keyValueHeads, shared, headDim]);
+      const k = applyRope(key, cos, sin); // [S, K, E]
+      keyValues.push({ key: k, value });
+      const self = tf.sum(tf.mul(q, tf.expandDims(k, 2)), -1, true); // [S, K, G, 1]
+      const scores = tf.add(tf.mul(tf.matMul(q, past.key, false, true), 1 / Math.sqrt(headDim)), mask);
+      const attention = tf.softmax(tf.concat([scores, tf.mul(self, 1 / Math.sqrt(headDim))], -1));
+      const [toPast, toSelf] = tf.split(attention, [length, 1], -1) as [tf.Tensor, tf.Tensor];
+      const mixed = tf.add(tf.matMul(toPast, past.value), tf.mul(toSelf, tf.expandDims(value, 2)));
+      return tf.reshape(mixed, [slots, heads * headDim]);
+    });
+  }
+  const hidden = rmsNorm(x, weights["model.norm.weight"]!, config.normEpsilon) as tf.Tensor2D;
+  return { logits: projectLogits(weights, hidden), keyValues };
+}
