@@ -1,0 +1,52 @@
+import { randomBytes } from "node:crypto";
+import { type FileHandle, open, rename, rm } from "node:fs/promises";
+import { dirname } from "node:path";
+
+export type Content = string | Uint8Array | readonly Uint8Array[];
+
+const piecesOf = (content: Content): readonly Uint8Array[] =>
+  typeof content === "string" ? [Buffer.from(content)] : content instanceof Uint8Array ? [content] : content;
+
+async function writeAll(file: FileHandle, content: Content): Promise<void> {
+  for (const piece of piecesOf(content)) {
+    let done = 0;
+    while (done < piece.byteLength) done += (await file.write(piece, done)).bytesWritten;
+  }
+}
+
+/** Writes a new file and waits until the disk has it. */
+export async function writeDurably(path: string, content: Content): Promise<void> {
+  const file = await open(path, "w");
+  try {
+    await writeAll(file, content);
+    await file.sync();
+  } finally {
+    await file.close();
+  }
+}
+
+/** Waits until the disk has what was written to a file (or, for a folder, its entries). */
+export async function syncFile(path: string): Promise<void> {
+  const file = await open(path, "r");
+  try {
+    await file.sync();
+  } finally {
+    await file.close();
+  }
+}
+
+/** Waits until the disk has the folder's entries: a rename within it survives a power cut only after this. */
+export const syncFolder = syncFile;
+
+/** Replaces a file: at any moment a reader, or a machine that restarts, sees the old content or the new one, whole. */
+export async function replaceFile(path: string, content: Content): Promise<void> {
+  const temporary = `${path}.${process.pid}-${randomBytes(4).toString("hex")}.tmp`;
+  try {
+    await writeDurably(temporary, content);
+    await rename(temporary, path);
+  } catch (error) {
+    await rm(temporary, { force: true });
+    throw error;
+  }
+  await syncFolder(dirname(path));
+}
