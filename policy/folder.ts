@@ -1,0 +1,91 @@
+import { copyFileSync, existsSync, mkdirSync } from "node:fs";
+import { join } from "node:path";
+import {
+  float32Values,
+  type NamedTensor,
+  readSafetensors,
+  replaceFile,
+  writeSafetensors,
+} from "../checkpoints/index.js";
+import { ConfigError } from "../core/index.js";
+import { type DecoderConfig, huggingFaceConfig, readDecoderConfig } from "./config.js";
+import { type PolicyTokenizer, readTokenizer } from "./tokenizer.js";
+import { parameterShapes } from "./weights.js";
+
+/** Weights on the host, float32, row-major, by Hugging Face name. */
+export type HostWeights = Record<string, Float32Array>;
+
+/** A policy as published: a folder with config.json, tokenizer.json, tokenizer_config.json and model.safetensors. */
+export interface PolicyFolder {
+  readonly folder: string;
+  readonly config: DecoderConfig;
+  readonly tokenizer: PolicyTokenizer;
+  readonly weights: HostWeights;
+}
+
+const TOKENIZER_FILES = ["tokenizer.json", "tokenizer_config.json"];
+
+/** Reads a policy folder. @throws ConfigError naming the file, what is wrong in it and what was expected */
+export function readPolicy(folder: string): PolicyFolder {
+  const config = readDecoderConfig(folder);
+  const tokenizer = readTokenizer(folder);
+  if (tokenizer.vocabulary > config.vocabulary) {
+    throw new ConfigError({
+      at: join(folder, "tokenizer.json"),
+      got: tokenizer.vocabulary,
+      need: `at most ${config.vocabulary} tokens, the vocab_size of config.json`,
+      fix: "The tokenizer belongs to another model.",
+    });
+  }
+  return { folder, config, tokenizer, weights: readWeights(folder, config) };
+}
+
+/** Reads model.safetensors and checks every name and shape against the configuration. */
+export function readWeights(folder: string, config: DecoderConfig): HostWeights {
+  const file = join(folder, "model.safetensors");
+  if (!existsSync(file))
+    throw new ConfigError({ at: file, need: "the weights of the policy in safetensors format" });
+  const { tensors } = readSafetensors(file);
+  const weights: HostWeights = {};
+  for (const [name, shape] of Object.entries(parameterShapes(config))) {
+    const tensor = tensors.get(name);
+    if (tensor === undefined)
+      throw new ConfigError({ at: file, need: `a tensor "${name}" of shape [${shape}]` });
+    if (tensor.shape.join() !== shape.join()) {
+      throw new ConfigError({
+        at: `${file}: ${name}`,
+        got: tensor.shape,
+        need: `shape [${shape}] by config.json`,
+      });
+    }
+    weights[name] = float32Values(tensor);
+  }
+  return weights;
+}
+
+/** Weights as named tensors in file order. */
+export function namedTensors(
+  weights: Readonly<HostWeights>,
+  config: DecoderConfig,
+): Map<string, NamedTensor> {
+  const shapes = Object.entries(parameterShapes(config));
+  return new Map(shapes.map(([name, shape]) => [name, { dtype: "F32", shape, data: weights[name]! }]));
+}
+
+/**
+ * Writes a policy folder that Retort, transformers, vLLM and SGLang open.
+ * @param tokenizerFrom - folder whose tokenizer files are copied, unchanged
+ */
+export async function writePolicy(
+  folder: string,
+  config: DecoderConfig,
+  weights: Readonly<HostWeights>,
+  tokenizerFrom: string,
+): Promise<void> {
+  mkdirSync(folder, { recursive: true });
+  await replaceFile(join(folder, "config.json"), `${JSON.stringify(huggingFaceConfig(config), null, 2)}\n`);
+  for (const name of TOKENIZER_FILES) {
+    if (existsSync(join(tokenizerFrom, name))) copyFileSync(join(tokenizerFrom, name), join(folder, name));
+  }
+  await writeSafetensors(join(folder, "model.safetensors"), namedTensors(weights, config), { format: "pt" });
+}

@@ -1,0 +1,10 @@
+export type { DecoderConfig, ModelType } from "./config.js";
+export { huggingFaceConfig, parseDecoderConfig, readDecoderConfig } from "./config.js";
+export type { KeyValue, Weights } from "./decoder.js";
+export { decoderHidden, decoderLogits, decodeStep, projectLogits, rmsNorm } from "./decoder.js";
+export type { HostWeights, PolicyFolder } from "./folder.js";
+export { namedTensors, readPolicy, readWeights, writePolicy } from "./folder.js";
+export type { ChatMessage, PolicyTokenizer } from "./tokenizer.js";
+export { createTokenizer, readTokenizer } from "./tokenizer.js";
+export type { Initialisation } from "./weights.js";
+export { initialWeights, parameterCount, parameterShapes } from "./weights.js";

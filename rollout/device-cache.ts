@@ -1,0 +1,149 @@
+import * as tf from "@tensorflow/tfjs-core";
+import type { DecoderConfig } from "../policy/index.js";
+import { compile, type DeviceTensor, type TracedFunction, type Value } from "../tensor/index.js";
+import {
+  cacheOf,
+  cacheSpecs,
+  keyName,
+  namedKeyValues,
+  prefillFunction,
+  prefillSpecs,
+  type Specs,
+  stepFunction,
+  stepSpecs,
+  valueName,
+} from "./decode-graphs.js";
+import {
+  asFloats,
+  type KeyValueCache,
+  PREFILL_ROWS,
+  type Prefilled,
+  padPrompts,
+  type RunnerOptions,
+  type RunnerShape,
+} from "./key-value-cache.js";
+
+/** A decoding step that returns the whole cache with the new token written in: on a GPU outputs stay where they are. */
+const deviceStepFunction =
+  (config: DecoderConfig, shape: RunnerShape): TracedFunction =>
+  (inputs) => {
+    const { logits, ...fresh } = stepFunction(config)(inputs);
+    const { slots, cacheLength } = shape;
+    const isHere = tf.equal(tf.range(0, cacheLength, 1, "int32"), tf.reshape(inputs.positions!, [slots, 1])); // [S, C]
+    const here = tf.reshape(isHere, [slots, 1, cacheLength, 1]);
+    const written = cacheOf(inputs, config).map((past, layer) => ({
+      key: tf.where(here, tf.expandDims(fresh[keyName(layer)]!, 2), past.key),
+      value: tf.where(here, tf.expandDims(fresh[valueName(layer)]!, 2), past.value),
+    }));
+    return { logits: logits!, ...namedKeyValues(written) };
+  };
+
+/** Fills slots from prefilled rows: `source` [S] is a row of the prefill, or -1 to keep what the slot has. */
+const assignFunction =
+  (config: DecoderConfig, shape: RunnerShape): TracedFunction =>
+  (inputs) => {
+    const { slots, promptLength, cacheLength } = shape;
+    const source = inputs.source as tf.Tensor1D;
+    const isFilled = tf.reshape(tf.greaterEqual(source, tf.scalar(0, "int32")), [slots, 1, 1, 1]);
+    const rows = tf.maximum(source, tf.scalar(0, "int32")) as tf.Tensor1D;
+    const spread = (row: tf.Tensor, past: tf.Tensor): tf.Tensor => {
+      const padded = tf.pad(row as tf.Tensor4D, [
+        [0, 0],
+        [0, 0],
+        [0, cacheLength - promptLength],
+        [0, 0],
+      ]);
+      return tf.where(isFilled, tf.gather(padded, rows), past);
+    };
+    const filled = cacheOf(inputs, config).map((past, layer) => ({
+      key: spread(inputs[`row.${layer}.key`]!, past.key),
+      value: spread(inputs[`row.${layer}.value`]!, past.value),
+    }));
+    return namedKeyValues(filled);
+  };
+
+const assignSpecs = (config: DecoderConfig, shape: RunnerShape): Specs => {
+  const row = {
+    shape: [PREFILL_ROWS, config.keyValueHeads, shape.promptLength, config.headDim],
+    dtype: "float32" as const,
+  };
+  const layers = Array.from({ length: config.layers }, (_, layer) => layer);
+  return {
+    ...cacheSpecs(config, shape),
+    ...Object.fromEntries(
+      layers.flatMap((layer) => [
+        [`row.${layer}.key`, row],
+        [`row.${layer}.value`, row],
+      ]),
+    ),
+    source: { shape: [shape.slots], dtype: "int32" },
+  };
+};
+
+/** A cache that stays in device buffers: nothing but ids, positions and logits crosses. */
+export async function createDeviceCache({
+  config,
+  shape,
+  provider,
+  threads,
+}: RunnerOptions): Promise<KeyValueCache> {
+  const names = Array.from({ length: config.layers }, (_, layer) => [
+    keyName(layer),
+    valueName(layer),
+  ]).flat();
+  const options = { provider, keepOnDevice: names, ...(threads === undefined ? {} : { threads }) };
+  const prefillGraph = await compile(prefillFunction(config), prefillSpecs(config, shape), {
+    ...options,
+    name: "prefill",
+  });
+  const stepGraph = await compile(deviceStepFunction(config, shape), stepSpecs(config, shape), {
+    ...options,
+    name: "decode",
+  });
+  const assignGraph = await compile(assignFunction(config, shape), assignSpecs(config, shape), {
+    ...options,
+    name: "assign",
+  });
+  const size = shape.slots * config.keyValueHeads * shape.cacheLength * config.headDim;
+  let cache: Record<string, Value> = Object.fromEntries(names.map((name) => [name, new Float32Array(size)]));
+
+  const replace = (outputs: Readonly<Record<string, Value>>): void => {
+    for (const value of Object.values(cache)) release(value);
+    cache = Object.fromEntries(names.map((name) => [name, outputs[name]!]));
+  };
+
+  return {
+    prefill: async (weights, prompts): Promise<Prefilled> => {
+      const { ids, last, lengths } = padPrompts(prompts, shape.promptLength);
+      const outputs = await prefillGraph.run({ ...weights, ids, last });
+      const keyValues = names.map((name) => outputs[name]!);
+      return {
+        logits: asFloats(outputs.logits),
+        lengths,
+        keyValues,
+        release: () => keyValues.forEach(release),
+      };
+    },
+    assign: async (prefilled, row, targets) => {
+      const source = new Int32Array(shape.slots).fill(-1);
+      for (const slot of targets) source[slot] = row;
+      const rows = Object.fromEntries(
+        names.map((name, i) => [name.replace("cache.", "row."), prefilled.keyValues[i]!]),
+      );
+      replace(await assignGraph.run({ ...cache, ...rows, source }));
+    },
+    step: async (weights, ids, positions) => {
+      const outputs = await stepGraph.run({ ...weights, ...cache, ids, positions });
+      replace(outputs);
+      return asFloats(outputs.logits);
+    },
+    dispose: async () => {
+      for (const value of Object.values(cache)) release(value);
+      for (const graph of [prefillGraph, stepGraph, assignGraph]) await graph.dispose();
+    },
+  };
+}
+
+function release(value: Value): void {
+  if ("dispose" in value) (value as DeviceTensor).dispose();
+}

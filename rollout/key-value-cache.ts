@@ -1,0 +1,71 @@
+/**
+ * The compiled side of sampling: prompts are prefilled in fixed batches, then every slot decodes one token a step.
+ * Two ways to hold the key/value cache: in JavaScript arrays (cpu: an output is a copy, so only the new token's keys and
+ * values leave the graph) or in device buffers that never cross (webgpu, cuda).
+ */
+import type { DecoderConfig } from "../policy/index.js";
+import type { HostArray, Provider, Value } from "../tensor/index.js";
+
+/** Prompts prefilled in one call; short batches are padded, so every prompt runs in the same compiled shape. */
+export const PREFILL_ROWS = 4;
+
+export interface RunnerShape {
+  /** Sequences decoded at once. */
+  readonly slots: number;
+  /** Longest prompt, tokens. */
+  readonly promptLength: number;
+  /** Cache length: longest prompt plus longest completion, tokens. */
+  readonly cacheLength: number;
+}
+
+export interface RunnerOptions {
+  readonly config: DecoderConfig;
+  readonly shape: RunnerShape;
+  readonly provider: Provider;
+  readonly threads?: number;
+}
+
+/** The key/value cache of the slots, wherever it lives. */
+export interface KeyValueCache {
+  /** Runs up to PREFILL_ROWS prompts; returns the logits [rows, V] of each one's next token and a handle per row. */
+  prefill(
+    weights: Readonly<Record<string, Value>>,
+    prompts: readonly (readonly number[])[],
+  ): Promise<Prefilled>;
+  /** Copies a prefilled prompt's keys and values into slots. */
+  assign(prefilled: Prefilled, row: number, slots: readonly number[]): Promise<void>;
+  /** Decodes one token of every slot and stores its keys and values. @returns logits [S, V] */
+  step(
+    weights: Readonly<Record<string, Value>>,
+    ids: Int32Array,
+    positions: Int32Array,
+  ): Promise<Float32Array>;
+  dispose(): Promise<void>;
+}
+
+export interface Prefilled {
+  readonly logits: Float32Array;
+  readonly lengths: readonly number[];
+  readonly keyValues: readonly Value[];
+  release(): void;
+}
+
+/** Pads prompts to [PREFILL_ROWS, P] and finds where each one's last token stands in the flattened rows. */
+export function padPrompts(
+  prompts: readonly (readonly number[])[],
+  promptLength: number,
+): { ids: Int32Array; last: Int32Array; lengths: number[] } {
+  const ids = new Int32Array(PREFILL_ROWS * promptLength);
+  const last = new Int32Array(PREFILL_ROWS);
+  prompts.forEach((prompt, row) => {
+    if (prompt.length === 0 || prompt.length > promptLength) {
+      throw new RangeError(`a prompt of ${prompt.length} tokens does not fit 1 to ${promptLength}`);
+    }
+    ids.set(prompt, row * promptLength);
+    last[row] = row * promptLength + prompt.length - 1;
+  });
+  return { ids, last, lengths: prompts.map((prompt) => prompt.length) };
+}
+
+/** A value that is known to have crossed to the host. */
+export const asFloats = (value: Value | undefined): Float32Array => value as HostArray as Float32Array;
