@@ -33,6 +33,12 @@ export function parameterShapes(config: DecoderConfig): Record<string, number[]>
   return shapes;
 }
 
+/** Shapes and type of the parameters as inputs of a compiled function: float32 everywhere. */
+export const weightSpecs = (config: DecoderConfig): Record<string, { shape: number[]; dtype: "float32" }> =>
+  Object.fromEntries(
+    Object.entries(parameterShapes(config)).map(([name, shape]) => [name, { shape, dtype: "float32" }]),
+  );
+
 /** Number of parameters. */
 export const parameterCount = (config: DecoderConfig): number =>
   Object.values(parameterShapes(config)).reduce((sum, shape) => sum + shape.reduce((a, b) => a * b, 1), 0);

@@ -5,19 +5,13 @@ import {
   decoderHidden,
   decodeStep,
   type KeyValue,
-  parameterShapes,
   projectLogits,
+  weightSpecs,
 } from "../policy/index.js";
 import type { TensorSpec, TracedFunction } from "../tensor/index.js";
 import { PREFILL_ROWS, type RunnerShape } from "./key-value-cache.js";
 
 export type Specs = Record<string, TensorSpec>;
-
-/** Specs of the parameters, by Hugging Face name. */
-export const weightSpecs = (config: DecoderConfig): Specs =>
-  Object.fromEntries(
-    Object.entries(parameterShapes(config)).map(([name, shape]) => [name, { shape, dtype: "float32" }]),
-  );
 
 /** Names of a layer's cache tensors. */
 export const keyName = (layer: number): string => `cache.${layer}.key`;
