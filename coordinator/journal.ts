@@ -1,0 +1,51 @@
+import { closeSync, existsSync, fsyncSync, openSync, statSync, truncateSync, writeSync } from "node:fs";
+import { ConfigError } from "../core/index.js";
+
+/** A file of JSON lines that only grows, and can be cut back to a length that a checkpoint recorded. */
+export class Journal {
+  readonly path: string;
+  #fd: number | null = null;
+  #bytes: number;
+
+  constructor(path: string) {
+    this.path = path;
+    this.#bytes = existsSync(path) ? statSync(path).size : 0;
+  }
+
+  /** Appends rows, each as one line, in a single write. */
+  append(...rows: readonly unknown[]): void {
+    if (rows.length === 0) return;
+    this.#fd ??= openSync(this.path, "a");
+    const text = Buffer.from(rows.map((row) => `${JSON.stringify(row)}\n`).join(""));
+    let done = 0;
+    while (done < text.length) done += writeSync(this.#fd, text, done);
+    this.#bytes += text.length;
+  }
+
+  /** Length in bytes, after the disk has them: safe to record in a checkpoint. */
+  mark(): number {
+    if (this.#fd !== null) fsyncSync(this.#fd);
+    return this.#bytes;
+  }
+
+  /**
+   * Cuts the file back to a mark.
+   * @throws ConfigError when the file is shorter than its mark: rows were lost, which only a hand or a broken disk does
+   */
+  cutBack(mark: number): void {
+    if (this.#bytes < mark) {
+      throw new ConfigError({
+        at: this.path,
+        need: `the ${mark} bytes that the checkpoint recorded, but it has ${this.#bytes}`,
+        fix: "Rows are missing: restore the file, or start the run again without --resume.",
+      });
+    }
+    if (this.#bytes > mark) truncateSync(this.path, mark);
+    this.#bytes = mark;
+  }
+
+  close(): void {
+    if (this.#fd !== null) closeSync(this.#fd);
+    this.#fd = null;
+  }
+}

@@ -1,0 +1,153 @@
+/**
+ * The folder that holds everything of a run: `config.yaml` (resolved), `metrics.jsonl`, `rollouts/*.jsonl`,
+ * `checkpoints/`, `report.json`. Rows written after the checkpoint that a run resumes from are cut away.
+ */
+import { existsSync, mkdirSync, readdirSync, readFileSync, renameSync, rmSync } from "node:fs";
+import { join, resolve } from "node:path";
+import { parse, stringify } from "yaml";
+import { replaceFile } from "../checkpoints/index.js";
+import { ConfigError } from "../core/index.js";
+import { differences } from "./config-difference.js";
+import { Journal } from "./journal.js";
+import { lockFolder } from "./run-lock.js";
+
+/** May differ on resume: where the run lies and what it says. All else would change its numbers. */
+const FREE_ON_RESUME = ["run.dir", "logging"];
+
+/** Lengths in bytes of every journal of a run, by file name relative to the run directory. */
+export type Marks = Readonly<Record<string, number>>;
+
+export interface RunDirectoryOptions {
+  /** The resolved configuration: plain data that YAML can hold. */
+  readonly config: Readonly<Record<string, unknown>>;
+  readonly resume: boolean;
+  /** Told, in a sentence, what happened to an earlier run in the same place. */
+  readonly note?: (line: string) => void;
+}
+
+const METRICS = "metrics.jsonl";
+
+export class RunDirectory {
+  readonly folder: string;
+  readonly checkpointsFolder: string;
+  /** True where an earlier run was found and this one goes on with it. */
+  readonly isResumed: boolean;
+  readonly #journals = new Map<string, Journal>();
+  readonly #release: () => void;
+
+  constructor(folder: string, isResumed: boolean, release: () => void) {
+    this.folder = folder;
+    this.checkpointsFolder = join(folder, "checkpoints");
+    this.isResumed = isResumed;
+    this.#release = release;
+    mkdirSync(join(folder, "rollouts"), { recursive: true });
+  }
+
+  /** Appends a row to `metrics.jsonl`: whatever depends on the clock or the machine's load stands in its `timing` and `memory`. */
+  appendMetrics(row: Readonly<Record<string, unknown>>): void {
+    this.#journal(METRICS).append(row);
+  }
+
+  /** Appends rows to `rollouts/NAME.jsonl`. */
+  appendRollouts(name: string, rows: readonly unknown[]): void {
+    this.#journal(`rollouts/${name}.jsonl`).append(...rows);
+  }
+
+  /** Lengths of all journals, after the disk has them; a checkpoint records them. */
+  marks(): Marks {
+    return Object.fromEntries(this.#files().map((name) => [name, this.#journal(name).mark()]));
+  }
+
+  /** Cuts every journal back to a checkpoint's marks ({} cuts all) and removes those that it does not know. */
+  cutBack(marks: Marks): void {
+    for (const name of Object.keys(marks)) this.#journal(name).cutBack(marks[name]!);
+    for (const name of this.#files()) {
+      if (Object.hasOwn(marks, name)) continue;
+      this.#journals.get(name)?.close();
+      this.#journals.delete(name);
+      rmSync(join(this.folder, name), { force: true });
+    }
+    rmSync(join(this.folder, "report.json"), { force: true });
+  }
+
+  async writeReport(report: Readonly<Record<string, unknown>>): Promise<void> {
+    await replaceFile(join(this.folder, "report.json"), `${JSON.stringify(report, null, 2)}\n`);
+  }
+
+  /** Closes the journals and lets the directory go. */
+  close(): void {
+    for (const journal of this.#journals.values()) journal.close();
+    this.#journals.clear();
+    this.#release();
+  }
+
+  #files(): string[] {
+    const rollouts = readdirSync(join(this.folder, "rollouts")).filter((name) => name.endsWith(".jsonl"));
+    const metrics = existsSync(join(this.folder, METRICS)) ? [METRICS] : [];
+    return [...metrics, ...rollouts.sort().map((name) => `rollouts/${name}`)];
+  }
+
+  #journal(name: string): Journal {
+    let journal = this.#journals.get(name);
+    if (journal === undefined) {
+      journal = new Journal(join(this.folder, name));
+      this.#journals.set(name, journal);
+    }
+    return journal;
+  }
+}
+
+/** Moves an earlier run out of the way; its results are never overwritten. @returns the lock of the fresh folder */
+function setAside(folder: string, note: (line: string) => void): () => void {
+  let number = 1;
+  while (existsSync(`${folder}.${number}`)) number++;
+  const aside = `${folder}.${number}`;
+  renameSync(folder, aside);
+  mkdirSync(folder);
+  const release = lockFolder(folder); // the old lock moved along with the old folder
+  rmSync(join(aside, "run.lock"), { force: true });
+  note(`The earlier run in ${folder} was moved to ${aside}; use --resume to go on with a run instead.`);
+  return release;
+}
+
+/** @throws ConfigError that names every key that changed */
+function refuseChangedConfig(folder: string, config: unknown): void {
+  const before: unknown = parse(readFileSync(join(folder, "config.yaml"), "utf8"));
+  const changed = differences(before, config, FREE_ON_RESUME);
+  if (changed.length === 0) return;
+  throw new ConfigError({
+    at: folder,
+    need: `the configuration that the run began with to --resume it; changed: ${changed.join("; ")}`,
+    fix: "Undo the change, or start a new run without --resume.",
+  });
+}
+
+/**
+ * Opens a run directory for the one process that will write it. A new run sets an earlier one aside; a resumed run goes
+ * on in it, and starts from nothing where there is none.
+ * @throws ConfigError when another process uses it, or on resume when the configuration changed
+ */
+export async function openRunDirectory(path: string, options: RunDirectoryOptions): Promise<RunDirectory> {
+  const folder = resolve(path);
+  const note = options.note ?? (() => {});
+  const config: unknown = JSON.parse(JSON.stringify(options.config));
+  try {
+    mkdirSync(folder, { recursive: true });
+  } catch (cause) {
+    throw new ConfigError({ at: "run.dir", got: folder, need: "a folder that can be made", cause });
+  }
+  let release = lockFolder(folder);
+  try {
+    const hasRun = existsSync(join(folder, "config.yaml"));
+    if (hasRun && options.resume) refuseChangedConfig(folder, config);
+    if (hasRun && !options.resume) release = setAside(folder, note);
+    if (!hasRun && options.resume) note(`There is no run in ${folder} yet: starting from the beginning.`);
+    if (!hasRun || !options.resume) {
+      await replaceFile(join(folder, "config.yaml"), stringify(config));
+    }
+    return new RunDirectory(folder, hasRun && options.resume, release);
+  } catch (error) {
+    release();
+    throw error;
+  }
+}

@@ -1,0 +1,109 @@
+/** One process a run directory: `run.lock` names it. The lock of a process that died is taken over. */
+import { randomBytes } from "node:crypto";
+import { linkSync, readFileSync, renameSync, rmSync, writeFileSync } from "node:fs";
+import { hostname } from "node:os";
+import { join } from "node:path";
+import { z } from "zod";
+import { ConfigError } from "../core/index.js";
+
+const Holder = z.strictObject({ pid: z.int(), started: z.string(), host: z.string() });
+type Holder = z.infer<typeof Holder>;
+
+/** When a process started, in the kernel's ticks since boot: tells a living process from a later one with its number. */
+function startOf(pid: number): string | null {
+  try {
+    const stat = readFileSync(`/proc/${pid}/stat`, "utf8");
+    // The command name, in parentheses, may hold spaces; the start time is the 20th field after it.
+    return stat.slice(stat.lastIndexOf(")") + 2).split(" ")[19] ?? null;
+  } catch {
+    return null;
+  }
+}
+
+function isAlive(holder: Holder): boolean {
+  const started = startOf(holder.pid);
+  if (started !== null) return started === holder.started;
+  try {
+    process.kill(holder.pid, 0); // systems without /proc
+    return true;
+  } catch (error) {
+    return (error as NodeJS.ErrnoException).code === "EPERM";
+  }
+}
+
+/** null: there is no lock, or its text is broken, which only a machine that went down within the write leaves. */
+function readHolder(path: string): Holder | null {
+  try {
+    return Holder.parse(JSON.parse(readFileSync(path, "utf8")));
+  } catch {
+    return null;
+  }
+}
+
+function refuse(folder: string, holder: Holder): never {
+  const elsewhere = holder.host !== hostname();
+  throw new ConfigError({
+    at: folder,
+    need: `a run directory that no other process uses; process ${holder.pid} on ${holder.host} does`,
+    fix: elsewhere
+      ? `If that run is over, remove ${join(folder, "run.lock")}.`
+      : "Wait for it, stop it, or choose another directory with --set run.dir=DIR.",
+  });
+}
+
+/** Puts a stale lock out of the way, unless another process has just replaced it. */
+function removeStale(path: string, stale: string): void {
+  const aside = `${path}.${randomBytes(4).toString("hex")}`;
+  try {
+    renameSync(path, aside);
+  } catch {
+    return; // another process was faster; the next attempt to link tells
+  }
+  if (readFileSync(aside, "utf8") !== stale) {
+    try {
+      linkSync(aside, path);
+    } catch {
+      // a third process holds it now
+    }
+  }
+  rmSync(aside, { force: true });
+}
+
+/**
+ * Takes the lock of a folder that exists.
+ * @returns a function that lets it go; calling it twice does no harm
+ * @throws ConfigError when a living process holds it, this one included
+ */
+export function lockFolder(folder: string): () => void {
+  const path = join(folder, "run.lock");
+  const own: Holder = { pid: process.pid, started: startOf(process.pid) ?? "", host: hostname() };
+  const temporary = `${path}.${randomBytes(4).toString("hex")}`;
+  writeFileSync(temporary, JSON.stringify(own));
+  try {
+    for (let attempt = 0; ; attempt++) {
+      try {
+        linkSync(temporary, path); // fails where the lock exists, and is never seen half written
+        break;
+      } catch (error) {
+        if ((error as NodeJS.ErrnoException).code !== "EEXIST" || attempt === 3) throw error;
+      }
+      const holder = readHolder(path);
+      if (holder !== null && (holder.host !== own.host || isAlive(holder))) refuse(folder, holder);
+      removeStale(path, holder === null ? readOrEmpty(path) : JSON.stringify(holder));
+    }
+  } finally {
+    rmSync(temporary, { force: true });
+  }
+  const text = JSON.stringify(own);
+  return () => {
+    if (readOrEmpty(path) === text) rmSync(path, { force: true });
+  };
+}
+
+function readOrEmpty(path: string): string {
+  try {
+    return readFileSync(path, "utf8");
+  } catch {
+    return "";
+  }
+}
