@@ -1,0 +1,50 @@
+/** The sections of a run's configuration that belong to the loop itself; the others stand with their parts. */
+import { z } from "zod";
+
+export const RunSection = z.strictObject({
+  name: z.string().min(1).default("run").describe("What reports call this run."),
+  dir: z
+    .string()
+    .min(1)
+    .optional()
+    .describe("Run directory, relative to the working directory; default: runs/NAME."),
+  seed: z.int().min(0).max(0xffffffff).default(0).describe("Fixes every random choice of the run."),
+  steps: z.int().nonnegative().default(100).describe("Updates of the policy."),
+});
+
+export const LanguagesSection = z.strictObject({
+  default: z.string().default("python").describe("Language of tasks that name none."),
+  folders: z
+    .array(z.string().meta({ format: "path" }))
+    .default([])
+    .describe("Folders with language files of your own; they win over shipped ones of the same name."),
+});
+
+export const EvaluationSection = z.strictObject({
+  every: z
+    .int()
+    .nonnegative()
+    .default(0)
+    .describe("Steps between evaluations within the run; 0 evaluates only before and after."),
+  samples: z.int().nonnegative().default(2).describe("Sampled attempts at each held-out task."),
+  greedy: z.boolean().default(true).describe("Also one greedy attempt at each held-out task."),
+  temperature: z.number().positive().default(1).describe("Temperature of the sampled attempts."),
+});
+
+export const CheckpointSection = z.strictObject({
+  every: z
+    .int()
+    .positive()
+    .default(20)
+    .describe("Steps between checkpoints; the last step always saves one."),
+  keep: z.int().positive().default(3).describe("How many of the newest checkpoints stay."),
+  keep_best: z.boolean().default(true).describe("The one with the best held-out pass rate stays too."),
+});
+
+export const LoggingSection = z.strictObject({
+  rollouts: z.boolean().default(true).describe("Write every rollout, with its verdict, to rollouts/."),
+  progress: z
+    .enum(["auto", "plain", "none"])
+    .default("auto")
+    .describe("auto: a live display on a terminal, plain lines elsewhere."),
+});

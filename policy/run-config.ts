@@ -1,0 +1,34 @@
+import { z } from "zod";
+
+export const DEVICES = ["auto", "cpu", "webgpu", "cuda", "tensorflow"] as const;
+
+/** Which policy is trained and where it computes: the `policy` section of a run. */
+export const PolicyConfig = z.strictObject({
+  path: z
+    .string()
+    .meta({ format: "path" })
+    .describe(
+      "Folder in Hugging Face layout: config.json, tokenizer.json, model.safetensors. Relative to this file.",
+    ),
+  device: z
+    .enum(DEVICES)
+    .default("auto")
+    .describe(
+      "What computes; auto is the GPU where one is found. tensorflow runs eagerly on @tensorflow/tfjs-node-gpu.",
+    ),
+  threads: z
+    .int()
+    .positive()
+    .optional()
+    .describe("CPU threads of one graph; default: every core. Equal bits need an equal number."),
+  system_prompt: z
+    .string()
+    .nullable()
+    .default(null)
+    .describe("Put before each task's prompt; null leaves it out."),
+  program_in: z
+    .enum(["fenced", "whole"])
+    .default("fenced")
+    .describe("Where the program stands in a completion: its last fenced block, or the whole of it."),
+});
+export type PolicyConfig = z.infer<typeof PolicyConfig>;
