@@ -1,0 +1,120 @@
+/** Runs an ONNX model with ONNX Runtime. */
+import { availableParallelism } from "node:os";
+import * as ort from "onnxruntime-node";
+import { InfrastructureError } from "../core/index.js";
+import type { OnnxModel } from "./onnx.js";
+import { collectProfile } from "./profile.js";
+import {
+  type CompiledFunction,
+  checkFeeds,
+  type DeviceTensor,
+  type HostArray,
+  HostTensor,
+  isHostArray,
+  type Signature,
+  type TensorSpec,
+  type Value,
+} from "./values.js";
+
+export interface SessionOptions {
+  readonly provider: "cpu" | "webgpu" | "cuda";
+  readonly threads?: number;
+  readonly keepOnDevice?: readonly string[];
+  readonly deterministic?: boolean;
+  readonly name?: string;
+  readonly profilePath?: string;
+}
+
+/** A tensor in a GPU buffer that ONNX Runtime owns. */
+class BufferTensor implements DeviceTensor {
+  constructor(
+    readonly spec: TensorSpec,
+    readonly tensor: ort.Tensor,
+  ) {}
+  async read(): Promise<HostArray> {
+    return (await this.tensor.getData()) as HostArray;
+  }
+  dispose(): void {
+    this.tensor.dispose();
+  }
+}
+
+function sessionOptions(options: SessionOptions, signature: Signature): ort.InferenceSession.SessionOptions {
+  const threads = options.threads ?? availableParallelism();
+  const isGpu = options.provider === "webgpu";
+  const kept = new Set(isGpu ? (options.keepOnDevice ?? []) : []);
+  const locations = Object.keys(signature.outputs).map((name, i) => [
+    `o${i}`,
+    kept.has(name) ? "gpu-buffer" : "cpu",
+  ]);
+  return {
+    executionProviders: [options.provider],
+    graphOptimizationLevel: "all",
+    intraOpNumThreads: threads,
+    interOpNumThreads: 1,
+    logSeverityLevel: 3,
+    ...(kept.size > 0 ? { preferredOutputLocation: Object.fromEntries(locations) } : {}),
+    ...(options.profilePath ? { enableProfiling: true, profileFilePrefix: options.profilePath } : {}),
+    extra: { session: { use_deterministic_compute: options.deterministic ? "1" : "0" } },
+  };
+}
+
+/** Opens a session on a model whose inputs and outputs are those of `signature`, in that order. */
+export async function openSession(
+  model: OnnxModel,
+  signature: Signature,
+  options: SessionOptions,
+): Promise<CompiledFunction> {
+  const name = options.name ?? "compiled function";
+  let session: ort.InferenceSession;
+  try {
+    session = await ort.InferenceSession.create(model.bytes, sessionOptions(options, signature));
+  } catch (cause) {
+    throw new InfrastructureError(`ONNX Runtime refused ${name} on ${options.provider}: ${String(cause)}`, {
+      cause,
+    });
+  }
+  return {
+    ...signature,
+    run: (feeds) => runSession(session, signature, options, feeds),
+    dispose: async () => {
+      if (options.profilePath) {
+        session.endProfiling();
+        collectProfile(options.profilePath);
+      }
+      await session.release();
+    },
+  };
+}
+
+function feedTensor(spec: TensorSpec, value: Value): ort.Tensor {
+  if (value instanceof BufferTensor) return value.tensor;
+  const data = isHostArray(value) ? value : value instanceof HostTensor ? value.data : null;
+  if (!data) throw new Error("a tensor on another device was fed to this session");
+  return new ort.Tensor(spec.dtype, data, spec.shape);
+}
+
+async function runSession(
+  session: ort.InferenceSession,
+  signature: Signature,
+  options: SessionOptions,
+  feeds: Readonly<Record<string, Value>>,
+): Promise<Record<string, Value>> {
+  checkFeeds(signature.inputs, feeds);
+  const tensors = Object.entries(signature.inputs).map(
+    ([name, spec], i) => [`i${i}`, feedTensor(spec, feeds[name]!)] as const,
+  );
+  const results = await session.run(Object.fromEntries(tensors));
+  return Object.fromEntries(
+    Object.entries(signature.outputs).map(([name, spec], i) => {
+      const tensor = results[`o${i}`]!;
+      if (!options.keepOnDevice?.includes(name)) return [name, tensor.data as HostArray];
+      return [
+        name,
+        tensor.location === "gpu-buffer"
+          ? new BufferTensor(spec, tensor)
+          : new HostTensor(spec, tensor.data as HostArray),
+      ];
+    }),
+  );
+}

@@ -1,0 +1,182 @@
+/**
+ * A tfjs backend that records instead of computing. While a function is traced every tfjs op calls one of our kernels,
+ * which adds ONNX nodes to the current graph and returns a tensor without data.
+ */
+import * as tf from "@tensorflow/tfjs-core";
+import "@tensorflow/tfjs"; // registers the gradients of all ops, and tfjs's own cpu backend
+import type { ElementType, Graph, Value } from "./graph.js";
+
+export const TRACE_BACKEND = "retort-trace";
+
+/** What a traced tensor's dataId stands for. A fresh object for each tensor, since tfjs counts them. */
+class TracedData {
+  constructor(readonly value: Value) {}
+}
+
+/** Records one op. Inputs by tfjs's names; a list of inputs has the names "0", "1", ... */
+export type Emit = (
+  graph: Graph,
+  inputs: Readonly<Record<string, Value>>,
+  attributes: tf.NamedAttrMap,
+) => Value | readonly Value[];
+
+const MESSAGE_READ =
+  "a traced function cannot read a tensor's elements (dataSync, data, array, print): they exist only when it runs";
+
+class TraceBackend extends tf.KernelBackend {
+  graph: Graph | null = null;
+
+  current(): Graph {
+    if (!this.graph) throw new Error("the recording backend was used outside compile()");
+    return this.graph;
+  }
+  override write(data: tf.BackendValues, shape: number[], dtype: tf.DataType): tf.DataId {
+    return new TracedData(constantOf(this.current(), data, shape, dtype));
+  }
+  override move(): void {
+    throw new Error("a recorded tensor holds no elements that could move to another backend");
+  }
+  override read(): Promise<tf.BackendValues> {
+    return Promise.reject(new Error(MESSAGE_READ));
+  }
+  override readSync(): tf.BackendValues {
+    throw new Error(MESSAGE_READ);
+  }
+  override disposeData(): boolean {
+    return true;
+  }
+  override refCount(): number {
+    return 1;
+  }
+  override incRef(): void {}
+  decRef(): void {}
+  override numDataIds(): number {
+    return 0;
+  }
+  override timerAvailable(): boolean {
+    return false;
+  }
+  override floatPrecision(): 16 | 32 {
+    return 32;
+  }
+  override epsilon(): number {
+    return 1e-7;
+  }
+  override dispose(): void {}
+}
+
+const backend = new TraceBackend();
+
+const ELEMENT_TYPES: Record<string, ElementType> = { float32: "float32", int32: "int32", bool: "bool" };
+
+/** Our element type of a tfjs dtype. */
+export function elementType(dtype: tf.DataType): ElementType {
+  const type = ELEMENT_TYPES[dtype];
+  if (!type) throw new Error(`compile() records float32, int32 and bool tensors, not ${dtype}`);
+  return type;
+}
+
+function constantOf(
+  graph: Graph,
+  data: tf.BackendValues,
+  shape: readonly number[],
+  dtype: tf.DataType,
+): Value {
+  const type = elementType(dtype);
+  const numbers = data as Float32Array | Int32Array | Uint8Array;
+  const copy =
+    type === "float32"
+      ? Float32Array.from(numbers)
+      : type === "int32"
+        ? Int32Array.from(numbers)
+        : Uint8Array.from(numbers);
+  return graph.constant(copy, [...shape], type);
+}
+
+/** The recorded value of a tensor. A tensor that another backend holds becomes a constant of the graph. */
+export function recordedValue(graph: Graph, tensor: tf.TensorInfo): Value {
+  if (tensor.dataId instanceof TracedData) return tensor.dataId.value;
+  const owner = (tf.engine() as unknown as EngineInternals).state.tensorInfo.get(tensor.dataId)?.backend;
+  if (!owner)
+    throw new Error("a tensor made in another call of compile(), or disposed, was used while tracing");
+  return constantOf(graph, owner.readSync(tensor.dataId), tensor.shape, tensor.dtype);
+}
+
+/** What tfjs's engine keeps and TypeScript does not show. */
+interface EngineInternals {
+  readonly state: { readonly tensorInfo: WeakMap<object, { readonly backend: tf.KernelBackend }> };
+}
+
+const DTYPES: Record<ElementType, tf.DataType> = {
+  float32: "float32",
+  int32: "int32",
+  bool: "bool",
+  int64: "int32",
+};
+
+const infoOf = (value: Value): tf.TensorInfo => ({
+  dataId: new TracedData(value),
+  shape: [...value.shape],
+  dtype: DTYPES[value.type],
+});
+
+/** A tfjs tensor that stands for a recorded value. */
+export function tensorOf(value: Value): tf.Tensor {
+  return tf.engine().makeTensorFromTensorInfo(infoOf(value));
+}
+
+/** Registers how one tfjs op is recorded. */
+export function defineKernel(kernelName: string, emit: Emit): void {
+  tf.registerKernel({
+    kernelName,
+    backendName: TRACE_BACKEND,
+    kernelFunc: ({ inputs, attrs }) => {
+      const graph = backend.current();
+      const values: Record<string, Value> = {};
+      for (const [name, tensor] of Object.entries(inputs)) {
+        if (tensor) values[name] = recordedValue(graph, tensor);
+      }
+      const result = emit(graph, values, attrs ?? {});
+      return "id" in result ? infoOf(result) : result.map(infoOf);
+    },
+  });
+}
+
+let isRegistered = false;
+
+/**
+ * Runs a function with every tfjs op recorded into `graph`, then puts the backend back that was active before.
+ * Synchronous from start to end: nothing else can see the recording backend.
+ * @throws Error that names the op, when the function uses one that cannot be recorded
+ */
+export function whileTracing<T extends tf.TensorContainer>(graph: Graph, fn: () => T): T {
+  if (!isRegistered) {
+    tf.registerBackend(TRACE_BACKEND, () => backend, 0);
+    isRegistered = true;
+  }
+  tf.backend(); // starts tfjs's default backend where none is active yet
+  const before = tf.getBackend();
+  backend.graph = graph;
+  // tfjs's promise settles later, but the switch itself is synchronous for a backend made synchronously.
+  void tf.setBackend(TRACE_BACKEND);
+  try {
+    return tf.tidy(fn);
+  } catch (error) {
+    throw explained(error);
+  } finally {
+    backend.graph = null;
+    void tf.setBackend(before);
+  }
+}
+
+function explained(error: unknown): unknown {
+  const message = error instanceof Error ? error.message : "";
+  const op = /Kernel '(\w+)' not registered for backend/.exec(message)?.[1];
+  if (!op) return error;
+  return new Error(
+    `compile() cannot record the tfjs op ${op}; write the function with other ops, or add it in tensor/kernels/`,
+    {
+      cause: error,
+    },
+  );
+}

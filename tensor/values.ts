@@ -1,0 +1,75 @@
+/** What goes into a compiled function and what comes out. */
+export type HostArray = Float32Array | Int32Array;
+
+export interface TensorSpec {
+  readonly shape: readonly number[];
+  readonly dtype: "float32" | "int32";
+}
+
+/** A tensor that stays where it was computed: in a GPU buffer on webgpu, in this process's memory on cpu. */
+export interface DeviceTensor {
+  readonly spec: TensorSpec;
+  /** Its elements, in row-major order. */
+  read(): Promise<HostArray>;
+  /** Gives the memory back. The tensor cannot be used after. */
+  dispose(): void;
+}
+
+export type Value = HostArray | DeviceTensor;
+
+/** Inputs, outputs and size of a recorded function. */
+export interface Signature {
+  readonly inputs: Readonly<Record<string, TensorSpec>>;
+  readonly outputs: Readonly<Record<string, TensorSpec>>;
+  /** Nodes of the recorded graph, before ONNX Runtime optimises it. */
+  readonly nodeCount: number;
+}
+
+export interface CompiledFunction extends Signature {
+  /**
+   * Computes the outputs. On cpu this thread is busy until it is done.
+   * @param feeds - one value for each input; host arrays in row-major order
+   * @returns host arrays; DeviceTensors for the outputs named in `keepOnDevice`
+   * @throws Error when a feed is missing, unknown, or does not fit its spec
+   */
+  run(feeds: Readonly<Record<string, Value>>): Promise<Record<string, Value>>;
+  /** Frees the compiled function; tensors that it left on the device stay valid. */
+  dispose(): Promise<void>;
+}
+
+const elements = (spec: TensorSpec): number => spec.shape.reduce((size, length) => size * length, 1);
+
+const describe = (spec: TensorSpec): string => `${spec.dtype} [${spec.shape.join(", ")}]`;
+
+/** Whether a value holds its elements in this process's memory as a plain array. */
+export const isHostArray = (value: Value): value is HostArray =>
+  value instanceof Float32Array || value instanceof Int32Array;
+
+/** @throws Error that names the feed that does not fit */
+export function checkFeeds(specs: Signature["inputs"], feeds: Readonly<Record<string, Value>>): void {
+  for (const name of Object.keys(feeds)) {
+    if (!specs[name]) throw new Error(`unknown input "${name}"; inputs are ${Object.keys(specs).join(", ")}`);
+  }
+  for (const [name, spec] of Object.entries(specs)) {
+    const value = feeds[name];
+    if (value === undefined) throw new Error(`input "${name}" is missing: need ${describe(spec)}`);
+    const got = isHostArray(value)
+      ? { dtype: value instanceof Float32Array ? "float32" : "int32", size: value.length }
+      : { dtype: value.spec.dtype, size: elements(value.spec) };
+    if (got.dtype !== spec.dtype || got.size !== elements(spec)) {
+      throw new Error(`input "${name}": need ${describe(spec)}, got ${got.size} elements of ${got.dtype}`);
+    }
+  }
+}
+
+/** Host memory behind the interface of a device's. */
+export class HostTensor implements DeviceTensor {
+  constructor(
+    readonly spec: TensorSpec,
+    readonly data: HostArray,
+  ) {}
+  read(): Promise<HostArray> {
+    return Promise.resolve(this.data);
+  }
+  dispose(): void {}
+}
