@@ -2,6 +2,8 @@ import type { FinishReason } from "../core/index.js";
 import { uniformAt } from "../core/index.js";
 import type { DecoderConfig } from "../policy/index.js";
 import type { Provider, Value } from "../tensor/index.js";
+import { createDeviceCache } from "./device-cache.js";
+import { createHostCache } from "./host-cache.js";
 import { type KeyValueCache, PREFILL_ROWS, type Prefilled, type RunnerShape } from "./key-value-cache.js";
 import { drawToken, type SamplingParameters } from "./sampling.js";
 
