@@ -54,7 +54,7 @@ const valueInfo = (name: string, value: Value): object => ({
   type: {
     tensor_type: {
       elem_type: onnxType(value.type),
-      shape: { dim: value.shape.map((length) => ({ dim_value: length })) },
+      shape: { dim: value.shape.map((length) => (length < 0 ? {} : { dim_value: length })) },
     },
   },
 });

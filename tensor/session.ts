@@ -2,12 +2,12 @@
 import { availableParallelism } from "node:os";
 import * as ort from "onnxruntime-node";
 import { InfrastructureError } from "../core/index.js";
+import { BufferTensor } from "./buffer-tensor.js";
 import type { OnnxModel } from "./onnx.js";
 import { collectProfile } from "./profile.js";
 import {
   type CompiledFunction,
   checkFeeds,
-  type DeviceTensor,
   type HostArray,
   HostTensor,
   isHostArray,
@@ -23,20 +23,6 @@ export interface SessionOptions {
   readonly deterministic?: boolean;
   readonly name?: string;
   readonly profilePath?: string;
-}
-
-/** A tensor in a GPU buffer that ONNX Runtime owns. */
-class BufferTensor implements DeviceTensor {
-  constructor(
-    readonly spec: TensorSpec,
-    readonly tensor: ort.Tensor,
-  ) {}
-  async read(): Promise<HostArray> {
-    return (await this.tensor.getData()) as HostArray;
-  }
-  dispose(): void {
-    this.tensor.dispose();
-  }
 }
 
 function sessionOptions(options: SessionOptions, signature: Signature): ort.InferenceSession.SessionOptions {
