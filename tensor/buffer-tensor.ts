@@ -14,7 +14,7 @@ function reader({ dtype, shape }: TensorSpec): Promise<ort.InferenceSession> {
   const key: ReaderKey = `${dtype} ${shape.length}`;
   let session = readers.get(key);
   if (!session) {
-    const graph = new Graph({ fusedMatMul: false });
+    const graph = new Graph({ fusedMatMul: false, racingScatter: false });
     const anyLength = shape.map(() => -1);
     const input = graph.input("x", anyLength, dtype);
     const { bytes } = encodeModel("read", [input], [input]);

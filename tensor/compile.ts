@@ -3,7 +3,7 @@ import type * as tf from "@tensorflow/tfjs-core";
 import { cast } from "./arithmetic.js";
 import type { TensorMap } from "./differentiate.js";
 import { eagerFunction } from "./eager.js";
-import { Graph, neededNodes, type Value } from "./graph.js";
+import { type Dialect, Graph, neededNodes, type Value } from "./graph.js";
 import { defineKernels } from "./kernels/index.js";
 import { encodeModel } from "./onnx.js";
 import { openSession } from "./session.js";
@@ -32,6 +32,14 @@ export interface CompileOptions {
   readonly profilePath?: string;
 }
 
+const CPU: Dialect = { fusedMatMul: true, racingScatter: true };
+const DIALECTS: Record<Provider, Dialect> = {
+  cpu: CPU,
+  tensorflow: CPU,
+  cuda: { fusedMatMul: true, racingScatter: false },
+  webgpu: { fusedMatMul: false, racingScatter: false },
+};
+
 /** A recorded function: its inputs and outputs as values of one graph, by name. */
 export interface Recording {
   readonly inputs: Readonly<Record<string, Value>>;
@@ -45,7 +53,7 @@ export interface Recording {
 export function record(
   fn: TracedFunction,
   specs: Readonly<Record<string, TensorSpec>>,
-  dialect: ConstructorParameters<typeof Graph>[0],
+  dialect: Dialect,
 ): Recording {
   const graph = new Graph(dialect);
   const inputs = mapValues(specs, ({ shape, dtype }, name) => graph.input(name, [...shape], dtype));
@@ -70,9 +78,7 @@ export async function compile(
   specs: Readonly<Record<string, TensorSpec>>,
   options: CompileOptions,
 ): Promise<CompiledFunction> {
-  const recording = record(fn, specs, {
-    fusedMatMul: options.provider === "cpu" || options.provider === "cuda",
-  });
+  const recording = record(fn, specs, DIALECTS[options.provider]);
   const outputs = mapValues(recording.outputs, specOf);
   if (options.provider === "tensorflow") {
     const nodeCount = neededNodes(Object.values(recording.outputs)).length;

@@ -74,6 +74,15 @@ const gather: Gradient = (dy, [x, indices], attributes) => {
   const rest = x!.shape.slice(at + 1);
   const batches = tf.util.sizeFromShape(x!.shape.slice(0, batchDims));
   const taken = indices!.size / batches;
+  // One number picked from each row: no two picks meet, so no sum is needed.
+  if (taken === 1 && batches === count && rest.length === 0) {
+    const picked = (): tf.Tensor =>
+      tf.oneHot(tf.reshape(tf.cast(indices!, "int32"), outer), length, 1, 0, "float32");
+    return {
+      x: () => tf.mul(tf.reshape(dy, [...outer, 1]), picked()),
+      indices: () => tf.zerosLike(indices!),
+    };
+  }
   return {
     x: () => {
       // [batches, outer axes after the batch, indices of one batch], the position in a flattened [outer, length]

@@ -53,6 +53,8 @@ export const sameShape = (a: readonly number[], b: readonly number[]): boolean =
 export interface Dialect {
   /** com.microsoft FusedMatMul: matrix products of transposed operands without a transpose. */
   readonly fusedMatMul: boolean;
+  /** ScatterND with add loses updates of repeated indices. */
+  readonly racingScatter: boolean;
 }
 
 /** Records nodes. One per compiled function. */

@@ -1,15 +1,54 @@
 /** Ops that read or write elements by index. */
 import * as tf from "@tensorflow/tfjs-core";
-import { binary, cast } from "../arithmetic.js";
-import { type Graph, sizeOf, type Value } from "../graph.js";
+import { binary, cast, expand } from "../arithmetic.js";
+import { type ElementType, type Graph, sizeOf, type Value } from "../graph.js";
 import { reshape } from "../layout.js";
 import { defineKernel, elementType } from "../trace-backend.js";
+import { matrixProduct } from "./products.js";
+import { reduce } from "./reductions.js";
+
+/** Up to this many rows a segment sum is a product with one-hot rows, which runs at the speed of a matrix product. */
+const ONE_HOT_ROWS = 1024;
+
+/** 1 where an id [N] equals the number of a class, else 0: [N, classes]. */
+function oneHot(graph: Graph, ids: Value, classes: number, type: ElementType): Value {
+  const all = graph.constant(
+    Int32Array.from({ length: classes }, (_, i) => i),
+    [classes],
+    "int32",
+  );
+  return cast(graph, binary(graph, "Equal", reshape(graph, ids, [...ids.shape, 1]), all, "bool"), type);
+}
+
+/**
+ * Sums of rows [N, M] that share an id [N]: [rows, M]. ScatterND with add would say it in one node, but ONNX Runtime's
+ * CPU kernel adds from several threads without locking and loses updates of repeated ids.
+ */
+function segmentSum(graph: Graph, updates: Value, ids: Value, rows: number): Value {
+  const [count, width] = updates.shape as [number, number];
+  const output = { shape: [rows, width], type: updates.type };
+  if (updates.type === "float32" && width > 1 && rows <= ONE_HOT_ROWS) {
+    return matrixProduct(graph, oneHot(graph, ids, rows, "float32"), updates, true, false);
+  }
+  const zeros = graph.fill(0, output.shape, updates.type);
+  const index = reshape(graph, cast(graph, ids, "int64"), [count, 1]);
+  if (!graph.dialect.racingScatter) {
+    return graph.node("ScatterND", [zeros, index, updates], output, { reduction: { text: "add" } });
+  }
+  const inputs = [zeros, expand(graph, index, [count, width]), updates];
+  return graph.node("ScatterElements", inputs, output, { axis: { int: 0 }, reduction: { text: "add" } });
+}
 
 /** Adds updates into zeros of a shape at indices [..., depth]; repeated indices add up. */
-export function scatterAdd(graph: Graph, indices: Value, updates: Value, shape: readonly number[]): Value {
-  const zeros = graph.fill(0, shape, updates.type);
-  const inputs = [zeros, cast(graph, indices, "int64"), updates];
-  return graph.node("ScatterND", inputs, { shape, type: updates.type }, { reduction: { text: "add" } });
+function scatterAdd(graph: Graph, indices: Value, updates: Value, shape: readonly number[]): Value {
+  const depth = indices.shape.at(-1)!;
+  const count = sizeOf(indices.shape) / depth;
+  const strides = Array.from({ length: depth }, (_, axis) => sizeOf(shape.slice(axis + 1, depth)));
+  const offsets = binary(graph, "Mul", indices, graph.constant(Int32Array.from(strides), [depth], "int32"));
+  const ids = reduce(graph, "ReduceSum", reshape(graph, offsets, [count, depth]), [1], false);
+  const rows = sizeOf(shape.slice(0, depth));
+  const sums = segmentSum(graph, reshape(graph, updates, [count, sizeOf(shape) / rows]), ids, rows);
+  return reshape(graph, sums, shape);
 }
 
 function gather(graph: Graph, x: Value, indices: Value, axis: number, batchDims: number): Value {
@@ -51,19 +90,17 @@ export function defineIndexingKernels(): void {
     scatterAdd(graph, indices!, updates!, [...(shape as number[])]),
   );
   defineKernel("UnsortedSegmentSum", (graph, { x, segmentIds }, { numSegments }) => {
-    const rank = segmentIds!.shape.length;
-    const shape = [Number(numSegments), ...x!.shape.slice(rank)];
-    return scatterAdd(graph, reshape(graph, segmentIds!, [...segmentIds!.shape, 1]), x!, shape);
+    const [rows, count] = [Number(numSegments), sizeOf(segmentIds!.shape)];
+    const rest = x!.shape.slice(segmentIds!.shape.length);
+    const updates = reshape(graph, x!, [count, sizeOf(rest)]);
+    return reshape(graph, segmentSum(graph, updates, reshape(graph, segmentIds!, [count]), rows), [
+      rows,
+      ...rest,
+    ]);
   });
   defineKernel("OneHot", (graph, { indices }, { depth, dtype, onValue, offValue }) => {
     const type = elementType((dtype ?? "int32") as tf.DataType);
-    const classes = graph.constant(
-      Int32Array.from({ length: Number(depth) }, (_, i) => i),
-      [Number(depth)],
-      "int32",
-    );
-    const wanted = reshape(graph, indices!, [...indices!.shape, 1]);
-    const isHit = cast(graph, binary(graph, "Equal", wanted, classes, "bool"), type);
+    const isHit = oneHot(graph, indices!, Number(depth), type);
     const [on, off] = [Number(onValue), Number(offValue)];
     const scaled = binary(graph, "Mul", isHit, graph.fill(on - off, [], type));
     return binary(graph, "Add", scaled, graph.fill(off, [], type));
