@@ -12,6 +12,15 @@ export {
   policyGradientLoss,
 } from "./eager-losses.js";
 export {
+  createLearner,
+  type Learner,
+  type LearnerOptions,
+  NonFiniteUpdateError,
+  type UpdateRequest,
+} from "./learner.js";
+export type { LearnerState, StateTensor } from "./learner-state.js";
+export { learningRateScale } from "./learning-rate.js";
+export {
   GrpoConfig,
   hasTeacher,
   MixConfig,
@@ -20,6 +29,7 @@ export {
   SdpoConfig,
   SftConfig,
 } from "./objective-config.js";
+export { AdamwConfig, MuonConfig, OptimizerConfig } from "./optimizer-config.js";
 export {
   type Attempt,
   type SelfTeacherMetrics,
@@ -35,3 +45,10 @@ export {
   type TeacherPromptParts,
   teacherPrompt,
 } from "./teacher-prompt.js";
+export { decoderModel, type TrainableModel } from "./trainable-model.js";
+export type { UpdateMetrics } from "./update-metrics.js";
+export { createLearner, type Learner, type LearnerOptions, NonFiniteUpdateError, type UpdateRequest } from "./learner.js";
+export type { LearnerState, StateTensor } from "./learner-state.js";
+export { AdamwConfig, MuonConfig, OptimizerConfig } from "./optimizer-config.js";
+export type { TrainableModel } from "./trainable-model.js";
+export type { UpdateMetrics } from "./update-metrics.js";

@@ -1,0 +1,221 @@
+/** The compiled functions of an update, made when first needed and kept by shape. */
+import * as tf from "@tensorflow/tfjs-core";
+import {
+  type CompiledFunction,
+  type CompileOptions,
+  compile,
+  type TensorMap,
+  type TensorSpec,
+  valueAndGradients,
+} from "../tensor/index.js";
+import { logProbsAt, logSoftmax, tokenLogProbs, topIndices } from "./log-probs.js";
+import type { ObjectiveConfig } from "./objective-config.js";
+import { hasPolicyGradient, hasTeacher } from "./objective-config.js";
+import { optimizerSpecs, optimizerStep } from "./optimizer.js";
+import type { OptimizerConfig } from "./optimizer-config.js";
+import type { Microbatch, PaddedRows } from "./pack-batch.js";
+import { logitsAt, type TrainableModel } from "./trainable-model.js";
+import { LOSS_TERMS, type TeacherView, teacherView, tokenTerms, weightedLoss } from "./training-loss.js";
+
+export interface GraphOptions {
+  readonly model: TrainableModel;
+  readonly objective: ObjectiveConfig;
+  readonly optimizer: OptimizerConfig;
+  /** Sampling temperature: log-probabilities are taken at it. */
+  readonly temperature: number;
+  readonly compile: Pick<CompileOptions, "provider" | "threads" | "deterministic">;
+}
+
+/** Rows and positions that a graph is compiled for. */
+export interface GraphShape {
+  readonly rows: number;
+  readonly length: number;
+  readonly positions: number;
+}
+
+export const shapeOf = (rows: PaddedRows, positions: number): GraphShape => ({
+  rows: rows.rows,
+  length: rows.length,
+  positions,
+});
+
+/** Compiled functions by what they do. Calls of one shape share one graph. */
+export interface Graphs {
+  readonly vocabulary: number;
+  /** `log_probs` [R] of `targets`. */
+  score(shape: GraphShape): Promise<CompiledFunction>;
+  /** `topk_indices` [R, k]: the policy's likeliest tokens. */
+  topk(shape: GraphShape, k: number): Promise<CompiledFunction>;
+  /** `teacher_log_probs`: [R, V], [R, k] at `topk_indices`, or [R] at `targets`. */
+  teacher(shape: GraphShape, view: TeacherView): Promise<CompiledFunction>;
+  /** Gradients, loss and the terms of every token. */
+  gradients(shape: GraphShape, isOnPolicy: boolean): Promise<CompiledFunction>;
+  /** Sum of two sets of gradients. */
+  accumulate(): Promise<CompiledFunction>;
+  /** One optimizer step. */
+  apply(): Promise<CompiledFunction>;
+  dispose(): Promise<void>;
+}
+
+const float = (...shape: number[]): TensorSpec => ({ shape, dtype: "float32" });
+const int = (...shape: number[]): TensorSpec => ({ shape, dtype: "int32" });
+
+export function createGraphs(options: GraphOptions): Graphs {
+  const { model, objective } = options;
+  const made = new Map<string, Promise<CompiledFunction>>();
+  const once = (
+    name: string,
+    key: unknown,
+    make: (name: string) => Promise<CompiledFunction>,
+  ): Promise<CompiledFunction> => {
+    const id = `${name} ${JSON.stringify(key)}`;
+    const graph = made.get(id) ?? make(id);
+    made.set(id, graph);
+    return graph;
+  };
+  const parameters = (prefix: string): Record<string, TensorSpec> =>
+    Object.fromEntries(
+      Object.entries(model.shapes).map(([name, shape]) => [`${prefix}/${name}`, float(...shape)]),
+    );
+  const rowSpecs = ({ rows, length, positions }: GraphShape): Record<string, TensorSpec> => ({
+    ...parameters("weights"),
+    ids: int(rows, length),
+    positions: int(positions),
+  });
+  const logits = (inputs: TensorMap, weights = under("weights", inputs)): tf.Tensor2D =>
+    logitsAt(model, weights, inputs.ids as tf.Tensor2D, inputs.positions as tf.Tensor1D, options.temperature);
+  const gradientNames = Object.keys(model.shapes).map((name) => `gradients/${name}`);
+  const common = options.compile;
+  return {
+    vocabulary: model.vocabulary,
+    score: (shape) =>
+      once("score", shape, (name) =>
+        compile(
+          (inputs) => ({ log_probs: tokenLogProbs(logits(inputs), inputs.targets as tf.Tensor1D) }),
+          { ...rowSpecs(shape), targets: int(shape.positions) },
+          { ...common, name },
+        ),
+      ),
+    topk: (shape, k) =>
+      once("topk", [shape, k], (name) =>
+        compile((inputs) => ({ topk_indices: topIndices(logits(inputs), k) }), rowSpecs(shape), {
+          ...common,
+          name,
+          keepOnDevice: ["topk_indices"],
+        }),
+      ),
+    teacher: (shape, view) =>
+      once("teacher", [shape, view], (name) =>
+        compile(
+          (inputs) => ({ teacher_log_probs: viewed(logits(inputs), inputs, view) }),
+          { ...rowSpecs(shape), ...viewSpecs(shape, view) },
+          { ...common, name, keepOnDevice: ["teacher_log_probs"] },
+        ),
+      ),
+    gradients: (shape, isOnPolicy) =>
+      once("gradients", [shape, isOnPolicy], (name) =>
+        compile(
+          (inputs) => {
+            const loss = (weights: TensorMap): { loss: tf.Scalar; extras: Record<string, tf.Tensor> } => {
+              const terms = tokenTerms(logits(inputs, weights), inputs, objective);
+              return { loss: weightedLoss(terms, inputs), extras: { ...terms } };
+            };
+            const { value, gradients, extras } = valueAndGradients(loss, under("weights", inputs));
+            return { loss: value, ...extras, ...prefixed("gradients", gradients) };
+          },
+          { ...rowSpecs(shape), ...lossSpecs(shape, options, isOnPolicy) },
+          { ...common, name, keepOnDevice: gradientNames },
+        ),
+      ),
+    accumulate: () =>
+      once("accumulate", 0, (name) =>
+        compile(
+          (inputs) =>
+            Object.fromEntries(
+              gradientNames.map((key) => [key, tf.add(inputs[`sum/${key}`]!, inputs[key]!)]),
+            ),
+          Object.fromEntries(
+            Object.entries(parameters("gradients")).flatMap(([key, spec]) => [
+              [`sum/${key}`, spec],
+              [key, spec],
+            ]),
+          ),
+          { ...common, name, keepOnDevice: gradientNames },
+        ),
+      ),
+    apply: () =>
+      once("apply", 0, (name) => {
+        const specs = optimizerSpecs(options.optimizer, model.shapes, hasTeacher(objective));
+        return compile(
+          (inputs) => optimizerStep(inputs, options.optimizer, model.shapes, hasTeacher(objective)),
+          specs,
+          { ...common, name, keepOnDevice: Object.keys(specs).filter((key) => key.includes("/")) },
+        );
+      }),
+    dispose: async () => {
+      for (const graph of made.values()) await (await graph).dispose();
+      made.clear();
+    },
+  };
+}
+
+/** The tensors under a prefix, without it. */
+function under(prefix: string, inputs: TensorMap): TensorMap {
+  const own = Object.entries(inputs).filter(([key]) => key.startsWith(`${prefix}/`));
+  return Object.fromEntries(own.map(([key, tensor]) => [key.slice(prefix.length + 1), tensor]));
+}
+
+const prefixed = <T>(prefix: string, record: Readonly<Record<string, T>>): Record<string, T> =>
+  Object.fromEntries(Object.entries(record).map(([name, value]) => [`${prefix}/${name}`, value]));
+
+function viewSpecs({ positions }: GraphShape, view: TeacherView): Record<string, TensorSpec> {
+  if (view.kind === "topk") return { topk_indices: int(positions, view.k) };
+  return view.kind === "sampled" ? { targets: int(positions) } : {};
+}
+
+function viewed(logits: tf.Tensor2D, inputs: TensorMap, view: TeacherView): tf.Tensor {
+  if (view.kind === "topk") return logProbsAt(logits, inputs.topk_indices as tf.Tensor2D);
+  return view.kind === "sampled" ? tokenLogProbs(logits, inputs.targets as tf.Tensor1D) : logSoftmax(logits);
+}
+
+/** Inputs of `tokenTerms` and `weightedLoss` for an objective. */
+function lossSpecs(
+  { positions }: GraphShape,
+  { objective, model }: GraphOptions,
+  isOnPolicy: boolean,
+): Record<string, TensorSpec> {
+  const perToken = (...names: string[]): Record<string, TensorSpec> =>
+    Object.fromEntries(names.map((name) => [name, float(positions)]));
+  const targets = { targets: int(positions) };
+  if (objective.type === "raft" || objective.type === "sft")
+    return { ...targets, ...perToken("imitate_weights") };
+  const specs = { ...targets, ...(isOnPolicy ? {} : perToken("old_log_probs")) };
+  if (objective.importance_clip !== null) Object.assign(specs, perToken("rollout_log_probs"));
+  if (hasPolicyGradient(objective)) Object.assign(specs, perToken("policy_weights", "advantages"));
+  if (objective.kl_coefficient > 0) Object.assign(specs, perToken("kl_weights", "ref_log_probs"));
+  if (!hasTeacher(objective)) return specs;
+  const view = teacherView(objective, model.vocabulary);
+  const width = view.kind === "topk" ? [positions, view.k] : [positions, model.vocabulary];
+  Object.assign(
+    specs,
+    perToken("distill_weights"),
+    view.kind === "topk" ? viewSpecs({ rows: 0, length: 0, positions }, view) : {},
+  );
+  return { ...specs, teacher_log_probs: view.kind === "sampled" ? float(positions) : float(...width) };
+}
+
+/** Feeds of the weights and arrays of a microbatch that the gradients graph asks for by name. */
+export function microbatchFeeds(
+  microbatch: Microbatch,
+  graph: CompiledFunction,
+): Record<string, Float32Array | Int32Array> {
+  const feeds: Record<string, Float32Array | Int32Array> = {
+    ids: microbatch.ids,
+    positions: microbatch.positions,
+    targets: microbatch.targets,
+    advantages: microbatch.advantages,
+    rollout_log_probs: microbatch.rolloutLogProbs,
+  };
+  for (const term of LOSS_TERMS) feeds[`${term}_weights`] = microbatch.weights[term];
+  return Object.fromEntries(Object.entries(feeds).filter(([name]) => graph.inputs[name] !== undefined));
+}

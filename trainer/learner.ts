@@ -1,0 +1,216 @@
+/** The update: samples in, new weights out. */
+import { ConfigError, type Sample } from "../core/index.js";
+import type { Value } from "../tensor/index.js";
+import { accumulateGradients, oldLogProbs } from "./gradients.js";
+import { createGraphs, type GraphOptions, type Graphs } from "./graphs.js";
+import {
+  disposeAll,
+  hostArray,
+  hostState,
+  initialState,
+  type LearnerState,
+  type LiveState,
+  liveState,
+  type StateParts,
+} from "./learner-state.js";
+import { learningRateScale } from "./learning-rate.js";
+import { hasTeacher, type ObjectiveConfig } from "./objective-config.js";
+import { sampleWeights } from "./objective-parts.js";
+import { stepScalars } from "./optimizer.js";
+import { type Microbatch, packBatch } from "./pack-batch.js";
+import { type MetricSums, metricsOf, noSums, type UpdateMetrics } from "./update-metrics.js";
+
+export interface LearnerOptions extends GraphOptions {
+  /** Initial weights under their names, float32; also the first teacher and the frozen reference. */
+  readonly weights: Readonly<Record<string, Float32Array>>;
+  /** Updates of the whole run: where the learning-rate schedule ends. */
+  readonly totalSteps: number;
+}
+
+export interface UpdateRequest {
+  /** One training batch, in draw order. */
+  readonly samples: readonly Sample[];
+}
+
+export interface Learner {
+  /**
+   * One update of the policy. Samples without a signal are not run; a batch without any leaves the weights as they are.
+   * @throws NonFiniteUpdateError: the state is then what it was
+   */
+  update(request: UpdateRequest): Promise<UpdateMetrics>;
+  /** Trainer log-probabilities of each sample's completion under the current weights, at the sampling temperature. */
+  score(samples: readonly Sample[]): Promise<number[][]>;
+  /** Current weights by name, on the device they live on; valid until the next update. */
+  weights(): Readonly<Record<string, Value>>;
+  exportState(): Promise<LearnerState>;
+  /** @throws ConfigError when the state belongs to another policy, objective or optimizer */
+  importState(state: LearnerState): void;
+  dispose(): Promise<void>;
+}
+
+/** A loss or gradient became NaN or infinite. Nothing was changed: the last good weights are still there. */
+export class NonFiniteUpdateError extends Error {
+  override readonly name = "NonFiniteUpdateError";
+}
+
+/** Compiles nothing yet: graphs are compiled when a batch first needs their shape. */
+export function createLearner(options: LearnerOptions): Learner {
+  const { objective, optimizer, model } = options;
+  const parts: StateParts = {
+    shapes: model.shapes,
+    optimizer,
+    withTeacher: hasTeacher(objective),
+    withReference: "kl_coefficient" in objective && objective.kl_coefficient > 0,
+  };
+  const graphs = createGraphs(options);
+  let state = initialState(options.weights, parts);
+  return {
+    update: async ({ samples }) => {
+      const { next, metrics } = await updatedState(state, samples, options, graphs);
+      const kept = new Set(Object.values(next.values));
+      disposeAll(Object.values(state.values).filter((value) => !kept.has(value)));
+      state = next;
+      return metrics;
+    },
+    score: (samples) => scoreSamples(state, samples, options, graphs),
+    weights: () => valuesUnder("weights", state.values),
+    exportState: () => hostState(state, parts),
+    importState: (saved) => {
+      const next = liveState(saved, parts);
+      disposeAll(Object.values(state.values));
+      state = next;
+    },
+    dispose: async () => {
+      disposeAll(Object.values(state.values));
+      await graphs.dispose();
+    },
+  };
+}
+
+const valuesUnder = (prefix: string, values: Readonly<Record<string, Value>>): Record<string, Value> =>
+  Object.fromEntries(
+    Object.entries(values).flatMap(([key, value]) =>
+      key.startsWith(`${prefix}/`) ? [[key.slice(prefix.length + 1), value]] : [],
+    ),
+  );
+
+/** The batch in `minibatches` parts, in draw order, so that groups stay together where the sizes allow. */
+function minibatchesOf(samples: readonly Sample[], { objective, optimizer }: LearnerOptions): Microbatch[][] {
+  const parts = "minibatches" in objective ? objective.minibatches : 1;
+  const size = Math.ceil(samples.length / parts);
+  return Array.from({ length: Math.ceil(samples.length / Math.max(size, 1)) }, (_, part) => {
+    const own = samples.slice(part * size, (part + 1) * size);
+    return packBatch(own, sampleWeights(own, objective), optimizer.microbatch_tokens);
+  }).filter((microbatches) => microbatches.length > 0);
+}
+
+async function updatedState(
+  before: LiveState,
+  samples: readonly Sample[],
+  options: LearnerOptions,
+  graphs: Graphs,
+): Promise<{ next: LiveState; metrics: UpdateMetrics }> {
+  checkSamples(samples, options.objective);
+  const step = before.step + 1;
+  const lrScale = learningRateScale(options.optimizer, step, options.totalSteps);
+  const minibatches = minibatchesOf(samples, options);
+  // One optimizer step: the old log-probs are the policy's own. More: they must be taken before the first.
+  const old = minibatches.length > 1 ? await oldLogProbs(minibatches.flat(), before.values, graphs) : null;
+  const sums = noSums();
+  const gradNorms: number[] = [];
+  let weightNorm = 0;
+  let now = before;
+  for (const [index, microbatches] of minibatches.entries()) {
+    const isLast = index === minibatches.length - 1;
+    const previous = now;
+    const applied = await optimizerUpdate(
+      previous,
+      { microbatches, old, lrScale, isLast, sums },
+      options,
+      graphs,
+    );
+    if (previous !== before) disposeAll(replaced(previous, applied.next));
+    if (!Number.isFinite(applied.gradNorm + applied.weightNorm + sums.loss)) {
+      disposeAll(replaced(applied.next, before));
+      throw new NonFiniteUpdateError(
+        `update ${step} is not finite: loss ${sums.loss}, gradient norm ${applied.gradNorm}, weight norm ` +
+          `${applied.weightNorm}; the weights before it are kept. Lower optimizer.lr or optimizer.clip_norm.`,
+      );
+    }
+    now = applied.next;
+    gradNorms.push(applied.gradNorm);
+    weightNorm = applied.weightNorm;
+  }
+  const lr = options.optimizer.lr * lrScale;
+  const metrics = metricsOf(sums, { gradNorms, weightNorm, lr, sequences: samples.length });
+  return { next: { ...now, step }, metrics };
+}
+
+/** Values of one state that another does not share. */
+const replaced = (from: LiveState, to: LiveState): Value[] => {
+  const kept = new Set(Object.values(to.values));
+  return Object.values(from.values).filter((value) => !kept.has(value));
+};
+
+interface OptimizerUpdate {
+  readonly microbatches: readonly Microbatch[];
+  readonly old: ReadonlyMap<Microbatch, Float32Array> | null;
+  readonly lrScale: number;
+  readonly isLast: boolean;
+  readonly sums: MetricSums;
+}
+
+async function optimizerUpdate(
+  state: LiveState,
+  { microbatches, old, lrScale, isLast, sums }: OptimizerUpdate,
+  options: LearnerOptions,
+  graphs: Graphs,
+): Promise<{ next: LiveState; gradNorm: number; weightNorm: number }> {
+  const { objective, optimizer } = options;
+  const gradients = await accumulateGradients(microbatches, state.values, old, sums, objective, graphs);
+  const optimizerSteps = state.optimizerSteps + 1;
+  const teacherRate = isLast && hasTeacher(objective) ? objective.teacher_rate : 0;
+  const scalars = stepScalars(optimizer, lrScale, optimizerSteps, teacherRate);
+  const apply = await graphs.apply();
+  const available: Record<string, Value> = { ...state.values, ...gradients };
+  for (const [name, value] of Object.entries(scalars)) available[name] = Float32Array.of(value);
+  const feeds = Object.fromEntries(Object.keys(apply.inputs).map((name) => [name, available[name]!]));
+  const { grad_norm, weight_norm, ...values } = await apply.run(feeds);
+  disposeAll(Object.values(gradients));
+  return {
+    next: { ...state, optimizerSteps, values: { ...state.values, ...values } },
+    gradNorm: (await hostArray(grad_norm!))[0]!,
+    weightNorm: (await hostArray(weight_norm!))[0]!,
+  };
+}
+
+/** Importance weights of tokens without a record of how they were sampled would be silently wrong. */
+function checkSamples(samples: readonly Sample[], objective: ObjectiveConfig): void {
+  if (objective.type === "sft" || objective.type === "raft") return;
+  for (const { rolloutId, completionIds, rolloutLogProbs } of samples) {
+    if (rolloutLogProbs.length !== completionIds.length) {
+      throw new ConfigError({
+        at: `sample ${rolloutId}: rolloutLogProbs`,
+        got: rolloutLogProbs.length,
+        need: `${completionIds.length}, one for each completion token`,
+      });
+    }
+  }
+}
+
+async function scoreSamples(
+  state: LiveState,
+  samples: readonly Sample[],
+  options: LearnerOptions,
+  graphs: Graphs,
+): Promise<number[][]> {
+  const everything = samples.map(() => ({ policy: 0, distill: 0, imitate: 1, kl: 0 }));
+  const scores = samples.map((): number[] => []);
+  for (const [index, sample] of samples.entries()) {
+    const [microbatch] = packBatch([sample], [everything[index]!], options.optimizer.microbatch_tokens);
+    if (!microbatch) continue;
+    const logProbs = (await oldLogProbs([microbatch], state.values, graphs)).get(microbatch)!;
+    scores[index] = [...logProbs.subarray(0, microbatch.tokens)];
+  }
+  return scores;
+}

@@ -1,0 +1,42 @@
+import * as tf from "@tensorflow/tfjs-core";
+import { type DecoderConfig, decoderHidden, parameterShapes, projectLogits } from "../policy/index.js";
+import type { TensorMap } from "../tensor/index.js";
+
+/** What the learner needs of a policy: two functions over tfjs ops. policy/'s decoder is one. */
+export interface TrainableModel {
+  /** Shape of each parameter under its name; matrices are [out, in]. */
+  readonly shapes: Readonly<Record<string, readonly number[]>>;
+  readonly vocabulary: number;
+  /** Causal hidden states of right-padded rows: ids [B, T] int32 -> [B * T, D]. */
+  hidden(weights: TensorMap, ids: tf.Tensor2D): tf.Tensor2D;
+  /** Logits of hidden states: [N, D] -> [N, V]. */
+  logits(weights: TensorMap, hidden: tf.Tensor2D): tf.Tensor2D;
+}
+
+/** The decoder of policy/ as the learner sees it. */
+export function decoderModel(config: DecoderConfig): TrainableModel {
+  return {
+    shapes: parameterShapes(config),
+    vocabulary: config.vocabulary,
+    hidden: (weights, ids) => decoderHidden(weights, ids, config).hidden,
+    logits: (weights, hidden) => projectLogits(weights, hidden),
+  };
+}
+
+/**
+ * Logits, divided by the sampling temperature, at chosen positions only: the projection onto the vocabulary is the
+ * largest product of a small policy, and half of the positions are prompt or padding.
+ * @param positions - [R] int32 into the flattened rows
+ * @returns [R, V]
+ */
+export function logitsAt(
+  model: TrainableModel,
+  weights: TensorMap,
+  ids: tf.Tensor2D,
+  positions: tf.Tensor1D,
+  temperature: number,
+): tf.Tensor2D {
+  const hidden = tf.gather(model.hidden(weights, ids), positions);
+  const logits = model.logits(weights, hidden);
+  return temperature === 1 ? logits : tf.mul(logits, 1 / temperature);
+}
