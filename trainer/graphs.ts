@@ -83,7 +83,7 @@ export function createGraphs(options: GraphOptions): Graphs {
     positions: int(positions),
   });
   const logits = (inputs: TensorMap, weights = under("weights", inputs)): tf.Tensor2D =>
-    logitsAt(model, weights, inputs.ids as tf.Tensor2D, inputs.positions as tf.Tensor1D, options.temperature);
+    logitsAt(model, weights, inputs, options.temperature);
   const gradientNames = Object.keys(model.shapes).map((name) => `gradients/${name}`);
   const common = options.compile;
   return {
@@ -123,7 +123,11 @@ export function createGraphs(options: GraphOptions): Graphs {
             const { value, gradients, extras } = valueAndGradients(loss, under("weights", inputs));
             return { loss: value, ...extras, ...prefixed("gradients", gradients) };
           },
-          { ...rowSpecs(shape), ...lossSpecs(shape, options, isOnPolicy) },
+          {
+            ...rowSpecs(shape),
+            inverse: int(shape.rows * shape.length),
+            ...lossSpecs(shape, options, isOnPolicy),
+          },
           { ...common, name, keepOnDevice: gradientNames },
         ),
       ),
@@ -212,6 +216,7 @@ export function microbatchFeeds(
   const feeds: Record<string, Float32Array | Int32Array> = {
     ids: microbatch.ids,
     positions: microbatch.positions,
+    inverse: microbatch.inverse,
     targets: microbatch.targets,
     advantages: microbatch.advantages,
     rollout_log_probs: microbatch.rolloutLogProbs,

@@ -22,11 +22,14 @@ export type { LearnerState, StateTensor } from "./learner-state.js";
 export { learningRateScale } from "./learning-rate.js";
 export {
   GrpoConfig,
+  hasPolicyGradient,
   hasTeacher,
   MixConfig,
   ObjectiveConfig,
+  type PolicyGradientConfig,
   RaftConfig,
   SdpoConfig,
+  type SelfDistillationConfig,
   SftConfig,
 } from "./objective-config.js";
 export { AdamwConfig, MuonConfig, OptimizerConfig } from "./optimizer-config.js";
@@ -46,9 +49,4 @@ export {
   teacherPrompt,
 } from "./teacher-prompt.js";
 export { decoderModel, type TrainableModel } from "./trainable-model.js";
-export type { UpdateMetrics } from "./update-metrics.js";
-export { createLearner, type Learner, type LearnerOptions, NonFiniteUpdateError, type UpdateRequest } from "./learner.js";
-export type { LearnerState, StateTensor } from "./learner-state.js";
-export { AdamwConfig, MuonConfig, OptimizerConfig } from "./optimizer-config.js";
-export type { TrainableModel } from "./trainable-model.js";
 export type { UpdateMetrics } from "./update-metrics.js";

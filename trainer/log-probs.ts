@@ -43,6 +43,19 @@ export function logSoftmax(logits: tf.Tensor2D): tf.Tensor2D {
 }
 
 /**
+ * Rows of a matrix, none taken twice: x [M, D], rows [R] -> [R, D]. Its gradient is a gather as well, by the inverse
+ * map, where the general one is a scatter-add: slow on CPUs, and order-dependent on GPUs.
+ * @param inverse - [M] where each row of x went, or R: nowhere. Rows listed in `rows` but not in `inverse` are padding
+ */
+export function gatherOnce(x: tf.Tensor2D, rows: tf.Tensor1D, inverse: tf.Tensor1D): tf.Tensor2D {
+  return tf.customGrad((input: tf.Tensor | Save) => ({
+    value: tf.gather(input as tf.Tensor, rows),
+    gradFunc: (dy: tf.Tensor) =>
+      tf.gather(tf.concat([dy as tf.Tensor2D, tf.zeros<tf.Rank.R2>([1, x.shape[1]])], 0), inverse),
+  }))(x) as tf.Tensor2D;
+}
+
+/**
  * values[n, indices[n, k]]: [N, V], [N, K] -> [N, K]. Gathers from the flattened matrix, whose gradient is one
  * scatter-add, where a one-hot product would need N x K x V numbers.
  */

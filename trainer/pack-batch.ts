@@ -30,6 +30,8 @@ export interface Microbatch extends PaddedRows {
   readonly sequences: number;
   /** [R] index into the flattened rows of the position that *predicts* the token: the one before it. */
   readonly positions: Int32Array;
+  /** [rows x length] the place among the R of each position, or R: it predicts no response token. */
+  readonly inverse: Int32Array;
   /** [R] the token that the policy chose. */
   readonly targets: Int32Array;
   /** [R] the sampler's natural logs; 0 where the sample has none. */
@@ -108,7 +110,9 @@ function packRows(rows: readonly WeighedSample[], length: number): Microbatch {
       packed.weights[term].fill(weights[term], at, end);
     at = end;
   }
-  return { ...student, ...packed, tokens, sequences: rows.length, teacher: packTeacher(rows, size) };
+  const inverse = new Int32Array(student.ids.length).fill(size);
+  for (let token = 0; token < tokens; token++) inverse[student.positions[token]!] = token;
+  return { ...student, ...packed, inverse, tokens, sequences: rows.length, teacher: packTeacher(rows, size) };
 }
 
 function checkLogProbs({ rolloutId, completionIds, rolloutLogProbs, promptIds }: Sample): void {

@@ -1,6 +1,7 @@
 import * as tf from "@tensorflow/tfjs-core";
 import { type DecoderConfig, decoderHidden, parameterShapes, projectLogits } from "../policy/index.js";
 import type { TensorMap } from "../tensor/index.js";
+import { gatherOnce } from "./log-probs.js";
 
 /** What the learner needs of a policy: two functions over tfjs ops. policy/'s decoder is one. */
 export interface TrainableModel {
@@ -26,17 +27,20 @@ export function decoderModel(config: DecoderConfig): TrainableModel {
 /**
  * Logits, divided by the sampling temperature, at chosen positions only: the projection onto the vocabulary is the
  * largest product of a small policy, and half of the positions are prompt or padding.
- * @param positions - [R] int32 into the flattened rows
+ * @param inputs - `ids` [B, T]; `positions` [R] into the flattened rows; `inverse` [B * T], where a gradient is taken
  * @returns [R, V]
  */
 export function logitsAt(
   model: TrainableModel,
   weights: TensorMap,
-  ids: tf.Tensor2D,
-  positions: tf.Tensor1D,
+  inputs: TensorMap,
   temperature: number,
 ): tf.Tensor2D {
-  const hidden = tf.gather(model.hidden(weights, ids), positions);
+  const everywhere = model.hidden(weights, inputs.ids as tf.Tensor2D);
+  const positions = inputs.positions as tf.Tensor1D;
+  const hidden = inputs.inverse
+    ? gatherOnce(everywhere, positions, inputs.inverse as tf.Tensor1D)
+    : tf.gather(everywhere, positions);
   const logits = model.logits(weights, hidden);
   return temperature === 1 ? logits : tf.mul(logits, 1 / temperature);
 }
