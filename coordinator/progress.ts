@@ -17,6 +17,8 @@ export interface ProgressOptions {
   readonly stream: NodeJS.WriteStream;
   /** Default: the stream is a terminal and no CI is announced. */
   readonly isTTY?: boolean;
+  /** Shows notes alone. */
+  readonly isQuiet?: boolean;
   /** Milliseconds; only differences count. */
   readonly now?: () => number;
 }
@@ -126,9 +128,18 @@ function terminalProgress(stream: NodeJS.WriteStream, now: () => number): Progre
   };
 }
 
+/** Notes and nothing else. */
+const quietProgress = (stream: NodeJS.WriteStream): Progress => ({
+  stage: () => {},
+  update: () => {},
+  note: (line) => void stream.write(`${line}\n`),
+  end: () => {},
+});
+
 /** Progress fitting the stream: CI logs get plain lines even where they pretend to be a terminal. */
 export function createProgress(options: ProgressOptions): Progress {
   const isTTY = options.isTTY ?? (options.stream.isTTY === true && !process.env.CI);
   const now = options.now ?? (() => performance.now());
+  if (options.isQuiet) return quietProgress(options.stream);
   return isTTY ? terminalProgress(options.stream, now) : plainProgress(options.stream, now);
 }

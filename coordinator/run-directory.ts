@@ -67,10 +67,12 @@ export class RunDirectory {
       this.#journals.delete(name);
       rmSync(join(this.folder, name), { force: true });
     }
-    rmSync(join(this.folder, "report.json"), { force: true });
+    for (const name of ["report.json", "report.html"]) rmSync(join(this.folder, name), { force: true });
   }
 
-  async writeReport(report: Readonly<Record<string, unknown>>): Promise<void> {
+  /** Writes `report.json`, and `report.html` where there is a page to show. */
+  async writeReport(report: Readonly<Record<string, unknown>>, html?: string): Promise<void> {
+    if (html !== undefined) await replaceFile(join(this.folder, "report.html"), html);
     await replaceFile(join(this.folder, "report.json"), `${JSON.stringify(report, null, 2)}\n`);
   }
 

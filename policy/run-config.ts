@@ -10,6 +10,12 @@ export const PolicyConfig = z.strictObject({
     .describe(
       "Folder in Hugging Face layout: config.json, tokenizer.json, model.safetensors. Relative to this file.",
     ),
+  from_scratch: z
+    .boolean()
+    .default(false)
+    .describe(
+      "Make the warm start anew instead of loading `path`; only for task families that can (minutes).",
+    ),
   device: z
     .enum(DEVICES)
     .default("auto")
@@ -32,3 +38,4 @@ export const PolicyConfig = z.strictObject({
     .describe("Where the program stands in a completion: its last fenced block, or the whole of it."),
 });
 export type PolicyConfig = z.infer<typeof PolicyConfig>;
+export type DeviceChoice = (typeof DEVICES)[number];

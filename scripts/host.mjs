@@ -2,7 +2,7 @@
 import { spawnSync } from "node:child_process";
 import { existsSync, readFileSync } from "node:fs";
 
-const NODE_NEEDED = [20, 17];
+const [NEEDED_MAJOR, NEEDED_MINOR] = [20, 17];
 
 /** Something a person must mend before the set-up can go on; the message says how. */
 export class SetupError extends Error {}
@@ -19,9 +19,9 @@ const read = (file) => {
 /** @param {string} version such as "20.17.0" */
 export function checkNode(version = process.versions.node) {
   const [major = 0, minor = 0] = version.split(".").map(Number);
-  if (major > NODE_NEEDED[0] || (major === NODE_NEEDED[0] && minor >= NODE_NEEDED[1])) return;
+  if (major > NEEDED_MAJOR || (major === NEEDED_MAJOR && minor >= NEEDED_MINOR)) return;
   throw new SetupError(
-    `Node ${NODE_NEEDED.join(".")} or newer is needed; this is ${version}. ` +
+    `Node ${NEEDED_MAJOR}.${NEEDED_MINOR} or newer is needed; this is ${version}. ` +
       "Install it from https://nodejs.org/en/download, or with nvm: nvm install 22",
   );
 }
