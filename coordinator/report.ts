@@ -2,8 +2,8 @@ import type { Status } from "../core/index.js";
 
 /** Pass rates of one task set: mean over samples at the run's temperature, and greedy. */
 export interface HeldOut {
-  readonly sampled: number;
-  readonly greedy: number;
+  readonly sampled: number | null;
+  readonly greedy: number | null;
 }
 
 /** `report.json` of a run. Rates are fractions; seconds are wall time of the training loop, summed over resumes. */
@@ -29,7 +29,7 @@ export interface RunReport {
   readonly rollouts_folder: string;
 }
 
-const percent = (rate: number): string => `${(100 * rate).toFixed(1)}%`;
+const percent = (rate: number | null): string => (rate === null ? "-" : `${(100 * rate).toFixed(1)}%`);
 const row = (name: string, ...cells: readonly string[]): string =>
   `  ${name.padEnd(28)}${cells.map((cell) => cell.padStart(10)).join("")}`;
 

@@ -1,11 +1,11 @@
-import { copyFileSync, existsSync, mkdirSync } from "node:fs";
+import { existsSync, mkdirSync, readFileSync } from "node:fs";
 import { join } from "node:path";
 import {
+  encodeSafetensors,
   float32Values,
   type NamedTensor,
   readSafetensors,
   replaceFile,
-  writeSafetensors,
 } from "../checkpoints/index.js";
 import { ConfigError } from "../core/index.js";
 import { type DecoderConfig, huggingFaceConfig, readDecoderConfig } from "./config.js";
@@ -25,8 +25,15 @@ export interface PolicyFolder {
 
 const TOKENIZER_FILES = ["tokenizer.json", "tokenizer_config.json"];
 
-/** Reads a policy folder. @throws ConfigError naming the file, what is wrong in it and what was expected */
-export function readPolicy(folder: string): PolicyFolder {
+/** The policy folder meant by a path: the path itself, or `policy/` within it where it is a checkpoint of a run. */
+export function policyFolder(path: string): string {
+  const inside = join(path, "policy");
+  return !existsSync(join(path, "config.json")) && existsSync(join(inside, "config.json")) ? inside : path;
+}
+
+/** Reads a policy folder, or the policy of a checkpoint. @throws ConfigError naming the file, what is wrong in it and what was expected */
+export function readPolicy(path: string): PolicyFolder {
+  const folder = policyFolder(path);
   const config = readDecoderConfig(folder);
   const tokenizer = readTokenizer(folder);
   if (tokenizer.vocabulary > config.vocabulary) {
@@ -73,9 +80,23 @@ export function namedTensors(
 }
 
 /**
- * Writes a policy folder that Retort, transformers, vLLM and SGLang open.
- * @param tokenizerFrom - folder whose tokenizer files are copied, unchanged
+ * The files of a policy folder that Retort, transformers, vLLM and SGLang open, by name.
+ * @param tokenizerFrom - folder whose tokenizer files go along, unchanged
  */
+export function policyFiles(
+  config: DecoderConfig,
+  weights: Readonly<HostWeights>,
+  tokenizerFrom: string,
+): Record<string, Uint8Array | string> {
+  const tokenizer = TOKENIZER_FILES.filter((name) => existsSync(join(tokenizerFrom, name)));
+  return {
+    "config.json": `${JSON.stringify(huggingFaceConfig(config), null, 2)}\n`,
+    ...Object.fromEntries(tokenizer.map((name) => [name, readFileSync(join(tokenizerFrom, name))])),
+    "model.safetensors": Buffer.concat(encodeSafetensors(namedTensors(weights, config), { format: "pt" })),
+  };
+}
+
+/** Writes a policy folder; each file appears whole or not at all. */
 export async function writePolicy(
   folder: string,
   config: DecoderConfig,
@@ -83,9 +104,7 @@ export async function writePolicy(
   tokenizerFrom: string,
 ): Promise<void> {
   mkdirSync(folder, { recursive: true });
-  await replaceFile(join(folder, "config.json"), `${JSON.stringify(huggingFaceConfig(config), null, 2)}\n`);
-  for (const name of TOKENIZER_FILES) {
-    if (existsSync(join(tokenizerFrom, name))) copyFileSync(join(tokenizerFrom, name), join(folder, name));
+  for (const [name, content] of Object.entries(policyFiles(config, weights, tokenizerFrom))) {
+    await replaceFile(join(folder, name), content);
   }
-  await writeSafetensors(join(folder, "model.safetensors"), namedTensors(weights, config), { format: "pt" });
 }

@@ -3,7 +3,7 @@ export { huggingFaceConfig, parseDecoderConfig, readDecoderConfig } from "./conf
 export type { KeyValue, Weights } from "./decoder.js";
 export { decoderHidden, decoderLogits, decodeStep, projectLogits, rmsNorm } from "./decoder.js";
 export type { HostWeights, PolicyFolder } from "./folder.js";
-export { namedTensors, readPolicy, readWeights, writePolicy } from "./folder.js";
+export { namedTensors, policyFiles, policyFolder, readPolicy, readWeights, writePolicy } from "./folder.js";
 export { scoreIds } from "./score.js";
 export type { ChatMessage, PolicyTokenizer } from "./tokenizer.js";
 export { createTokenizer, readTokenizer } from "./tokenizer.js";

@@ -15,7 +15,7 @@ const LENGTH_STEP = 32;
  * @throws ConfigError for an id outside the vocabulary or a sequence longer than the policy's positions
  */
 export async function scoreIds(
-  policy: PolicyFolder,
+  policy: Pick<PolicyFolder, "config" | "weights">,
   sequences: readonly (readonly number[])[],
   options: { provider: Provider; threads?: number },
 ): Promise<number[][]> {
@@ -35,7 +35,7 @@ export async function scoreIds(
   return scored;
 }
 
-function checkIds(ids: readonly number[], index: number, { config }: PolicyFolder): void {
+function checkIds(ids: readonly number[], index: number, { config }: Pick<PolicyFolder, "config">): void {
   const at = `sequence ${index + 1}`;
   if (ids.length < 2)
     throw new ConfigError({ at, got: ids, need: "2 or more ids: the first has nothing before it" });
@@ -52,7 +52,7 @@ function checkIds(ids: readonly number[], index: number, { config }: PolicyFolde
 }
 
 function compileScore(
-  { config }: PolicyFolder,
+  { config }: Pick<PolicyFolder, "config">,
   length: number,
   options: { provider: Provider; threads?: number },
 ): Promise<CompiledFunction> {

@@ -34,6 +34,13 @@ export {
 } from "./objective-config.js";
 export { AdamwConfig, MuonConfig, OptimizerConfig } from "./optimizer-config.js";
 export {
+  loadRewardFunction,
+  type RewardFunction,
+  type RewardInput,
+  type RewardModule,
+  type RewardOutcome,
+} from "./reward-function.js";
+export {
   type Attempt,
   type SelfTeacherMetrics,
   type SelfTeacherOptions,

@@ -1,0 +1,34 @@
+import { readPolicy } from "../policy/index.js";
+import type { DeviceChoice } from "../policy/run-config.js";
+import { createEngine, type SampledSequence } from "../rollout/index.js";
+import { chooseProvider } from "./devices.js";
+
+export interface GenerateRequest {
+  /** Policy folder, or a checkpoint of a run. */
+  readonly policy: string;
+  /** The user's message. */
+  readonly prompt: string;
+  readonly temperature: number;
+  readonly topP: number;
+  readonly maxNewTokens: number;
+  readonly seed: number;
+  readonly device: DeviceChoice;
+}
+
+/** One completion of a policy, as text. */
+export async function generateText(request: GenerateRequest): Promise<string> {
+  const { config, tokenizer, weights } = readPolicy(request.policy);
+  const promptIds = tokenizer.promptIds([{ role: "user", content: request.prompt }]);
+  const maxNewTokens = Math.min(request.maxNewTokens, config.maxPositions - promptIds.length);
+  const shape = { slots: 1, promptLength: promptIds.length, cacheLength: promptIds.length + maxNewTokens };
+  const engine = await createEngine({ config, shape, provider: await chooseProvider(request.device) });
+  engine.setWeights(weights);
+  const stopIds = [...new Set([...config.stopIds, ...tokenizer.stopIds])];
+  const options = { ...request, topK: 0, maxNewTokens, stopIds };
+  const finished: SampledSequence[] = [];
+  await engine.sample([{ group: 0, randomKey: "generate", promptIds, samples: [0] }], options, (sequence) =>
+    finished.push(sequence),
+  );
+  await engine.dispose();
+  return tokenizer.decode(finished[0]!.completionIds);
+}

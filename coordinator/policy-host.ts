@@ -1,0 +1,87 @@
+import { MessageChannel } from "node:worker_threads";
+import { Piscina } from "piscina";
+import { builtModule } from "../core/index.js";
+import type {
+  GroupRequest,
+  RunnerShape,
+  SampledSequence,
+  SamplingOptions,
+  SamplingStats,
+} from "../rollout/index.js";
+import type { LearnerState, UpdateMetrics, UpdateRequest } from "../trainer/index.js";
+import type { OpenRequest } from "./policy-worker.js";
+
+/**
+ * The policy, in a worker thread of its own: ONNX Runtime computes synchronously, and GPU buffers cannot cross threads,
+ * so one thread owns the weights and every session. The main thread stays free for the judge.
+ */
+export interface PolicyHost {
+  /** Draws completions with the current weights; `onFinished` is called as each one ends. */
+  sample(
+    shape: RunnerShape,
+    groups: readonly GroupRequest[],
+    options: SamplingOptions,
+    onFinished: (sequence: SampledSequence) => void,
+  ): Promise<SamplingStats>;
+  /** One optimizer step. @throws NonFiniteUpdateError: the weights are then what they were */
+  update(request: UpdateRequest): Promise<UpdateMetrics>;
+  /** Everything a checkpoint needs: weights, moments, teacher, step. */
+  exportState(): Promise<LearnerState>;
+  importState(state: LearnerState): Promise<void>;
+  /** Memory of the worker's heap and buffers, bytes. */
+  memory(): Promise<{ rss: number; heap: number }>;
+  close(): Promise<void>;
+}
+
+/** Starts the worker and compiles nothing yet: graphs are compiled when first used. */
+export async function openPolicyHost(request: OpenRequest): Promise<PolicyHost> {
+  const pool = new Piscina({
+    filename: builtModule(import.meta.url, "./policy-worker.js"),
+    minThreads: 1,
+    maxThreads: 1,
+    idleTimeout: Number.POSITIVE_INFINITY,
+    atomics: "disabled", // a thread that sleeps in Atomics.wait would starve WebGPU's callbacks
+  });
+  await pool.run(request, { name: "open" });
+  return {
+    sample: (shape, groups, options, onFinished) =>
+      sampleThrough(pool, { shape, groups, options }, onFinished),
+    update: (update) => pool.run(update, { name: "update" }),
+    exportState: () => pool.run(undefined, { name: "exportState" }),
+    importState: (state) => pool.run(state, { name: "importState" }),
+    memory: () => pool.run(undefined, { name: "memory" }),
+    close: async () => {
+      await pool.run(undefined, { name: "close" });
+      await pool.destroy();
+    },
+  };
+}
+
+/** Runs the sampler; resolves when the last sequence has arrived here, which may be after the call returned. */
+async function sampleThrough(
+  pool: Piscina,
+  request: { shape: RunnerShape; groups: readonly GroupRequest[]; options: SamplingOptions },
+  onFinished: (sequence: SampledSequence) => void,
+): Promise<SamplingStats> {
+  const { port1, port2 } = new MessageChannel();
+  const drained = new Promise<void>((resolve, reject) => {
+    port1.on("message", (message: SampledSequence | "end") => {
+      if (message === "end") return resolve();
+      try {
+        onFinished(message);
+      } catch (error) {
+        reject(error);
+      }
+    });
+  });
+  try {
+    const stats: SamplingStats = await pool.run(
+      { ...request, port: port2 },
+      { name: "sample", transferList: [port2] },
+    );
+    await drained;
+    return stats;
+  } finally {
+    port1.close();
+  }
+}

@@ -1,0 +1,86 @@
+import { readFileSync } from "node:fs";
+import { join } from "node:path";
+import {
+  type CheckpointStore,
+  encodeSafetensors,
+  float32Values,
+  type NamedTensor,
+  readSafetensors,
+} from "../checkpoints/index.js";
+import { policyFiles } from "../policy/index.js";
+import type { LearnerState } from "../trainer/index.js";
+import type { OpenRun } from "./open-run.js";
+import type { Marks, RunDirectory } from "./run-directory.js";
+
+/** The small part of a checkpoint: what is not a tensor. Draws need no state: they are functions of seed and step. */
+interface RunState {
+  readonly step: number;
+  readonly updates: number;
+  readonly optimizerSteps: number;
+  readonly lastPassRate: number | null;
+  readonly marks: Marks;
+}
+
+const STATE = "state.json";
+// Not beside the policy: vLLM loads every .safetensors file of the folder that it is given.
+const TENSORS = "learner.safetensors";
+
+/**
+ * Saves a step: the policy as a folder that opens in other tools, and everything needed to go on with the same numbers:
+ * moments, EMA teacher, reference, counters and the lengths of the journals.
+ */
+export async function saveCheckpoint(
+  run: OpenRun,
+  store: CheckpointStore,
+  directory: RunDirectory,
+  step: number,
+): Promise<void> {
+  const learner = await run.step.policy.exportState();
+  const weights: Record<string, Float32Array> = {};
+  const rest = new Map<string, NamedTensor>();
+  for (const [key, { shape, data }] of Object.entries(learner.tensors)) {
+    if (key.startsWith("weights/")) weights[key.slice("weights/".length)] = data;
+    else rest.set(key, { dtype: "F32", shape: [...shape], data });
+  }
+  const state: RunState = {
+    step,
+    updates: learner.step,
+    optimizerSteps: learner.optimizerSteps,
+    lastPassRate: run.lastPassRate,
+    marks: directory.marks(),
+  };
+  const policy = policyFiles(run.decoder, weights, run.policyFolder);
+  const files = {
+    ...Object.fromEntries(Object.entries(policy).map(([name, content]) => [`policy/${name}`, content])),
+    [TENSORS]: Buffer.concat(encodeSafetensors(rest)),
+    [STATE]: `${JSON.stringify(state)}\n`,
+  };
+  await store.save(step, files, run.lastPassRate === null ? {} : { heldout_pass_rate: run.lastPassRate });
+}
+
+/**
+ * Puts the newest undamaged checkpoint back and cuts the journals to it.
+ * @returns its step, or null where there is none
+ */
+export async function restoreCheckpoint(
+  run: OpenRun,
+  store: CheckpointStore,
+  directory: RunDirectory,
+): Promise<number | null> {
+  const checkpoint = await store.latest();
+  if (checkpoint === null) return null;
+  const state = JSON.parse(readFileSync(join(checkpoint.folder, STATE), "utf8")) as RunState;
+  const tensors: Record<string, { shape: readonly number[]; data: Float32Array }> = {};
+  const read = (file: string, prefix: string): void => {
+    for (const [name, tensor] of readSafetensors(join(checkpoint.folder, file)).tensors) {
+      tensors[`${prefix}${name}`] = { shape: tensor.shape, data: float32Values(tensor) };
+    }
+  };
+  read("policy/model.safetensors", "weights/");
+  read(TENSORS, "");
+  const learner: LearnerState = { step: state.updates, optimizerSteps: state.optimizerSteps, tensors };
+  await run.step.policy.importState(learner);
+  directory.cutBack(state.marks);
+  run.lastPassRate = state.lastPassRate;
+  return state.step;
+}

@@ -1,0 +1,127 @@
+import { join } from "node:path";
+import { CheckpointStore } from "../checkpoints/index.js";
+import type { RunConfig } from "./config.js";
+import { evaluateSets } from "./evaluate-sets.js";
+import { closeRun, type OpenRun, openRun } from "./open-run.js";
+import { createProgress, type Progress } from "./progress.js";
+import { reportHtml, reportTable } from "./report.js";
+import { rolloutRows, stepRow } from "./rows.js";
+import { openRunDirectory, type RunDirectory } from "./run-directory.js";
+import { restoreCheckpoint, saveCheckpoint } from "./run-state.js";
+import { selfTeacherLine } from "./self-teacher.js";
+import { trainStep } from "./step.js";
+import { summarise } from "./summary.js";
+
+export interface TrainOptions {
+  readonly resume: boolean;
+  /** The YAML file, for messages and the command to go on with. */
+  readonly configPath: string;
+  /** Aborting it finishes the step, saves and stops. */
+  readonly signal?: AbortSignal;
+}
+
+export interface TrainOutcome {
+  readonly status: "finished" | "interrupted";
+  readonly folder: string;
+  /** What to print: the closing table, or how to go on. */
+  readonly text: string;
+}
+
+/**
+ * Runs, or goes on with, a training run.
+ * @throws ConfigError before anything is started when the configuration cannot be run
+ * @throws NonFiniteUpdateError when an update is NaN: the last checkpoint is then the last good one
+ */
+export async function runTraining(config: RunConfig, options: TrainOptions): Promise<TrainOutcome> {
+  const progress = createProgress({ stream: process.stderr, isQuiet: config.logging.progress === "none" });
+  const folder = config.run.dir ?? join("runs", config.run.name);
+  const directory = await openRunDirectory(folder, { config, resume: options.resume, note: progress.note });
+  let run: OpenRun | null = null;
+  try {
+    run = await openRun(config, progress);
+    const status = await trainLoop(run, directory, progress, options.signal);
+    progress.end();
+    return await finish(run, directory, status, options);
+  } finally {
+    progress.end();
+    if (run !== null) await closeRun(run);
+    directory.close();
+  }
+}
+
+async function trainLoop(
+  run: OpenRun,
+  directory: RunDirectory,
+  progress: Progress,
+  signal: AbortSignal | undefined,
+): Promise<TrainOutcome["status"]> {
+  const { config } = run;
+  const store = new CheckpointStore(directory.checkpointsFolder, {
+    keepLast: config.checkpoint.keep,
+    ...(config.checkpoint.keep_best ? { keepBest: "heldout_pass_rate" } : {}),
+    warn: progress.note,
+  });
+  await store.cleanUp();
+  const from = directory.isResumed ? await restoreCheckpoint(run, store, directory) : null;
+  if (from === null) {
+    directory.cutBack({});
+    await begin(run, directory, progress);
+    await saveCheckpoint(run, store, directory, 0);
+  } else progress.note(`going on after step ${from}`);
+  progress.stage("training", config.run.steps);
+  for (let step = (from ?? 0) + 1; step <= config.run.steps; step++) {
+    await oneStep(run, directory, progress, step);
+    const isLast = step === config.run.steps;
+    if (isLast || isDue(step, config.evaluation.every)) await evaluateSets(run, directory, progress, step);
+    const isInterrupted = signal?.aborted === true && !isLast;
+    if (isLast || isInterrupted || isDue(step, config.checkpoint.every))
+      await saveCheckpoint(run, store, directory, step);
+    if (isInterrupted) return "interrupted";
+  }
+  return "finished";
+}
+
+const isDue = (step: number, every: number): boolean => every > 0 && step % every === 0;
+
+/** Before the first update: how good the self-teacher is, and what the policy passes as it stands. */
+async function begin(run: OpenRun, directory: RunDirectory, progress: Progress): Promise<void> {
+  const selfTeacher = await run.measureSelfTeacher();
+  if (selfTeacher !== null) {
+    progress.note(selfTeacherLine(selfTeacher));
+    directory.appendMetrics({ kind: "self_teacher", step: 0, ...selfTeacher });
+  }
+  await evaluateSets(run, directory, progress, 0);
+}
+
+async function oneStep(
+  run: OpenRun,
+  directory: RunDirectory,
+  progress: Progress,
+  step: number,
+): Promise<void> {
+  const result = await trainStep(run.step, step);
+  const row = stepRow(result, await run.step.policy.memory());
+  directory.appendMetrics(row);
+  if (run.config.logging.rollouts)
+    directory.appendRollouts(`step-${String(step).padStart(6, "0")}`, rolloutRows(result));
+  progress.update(run.tally.add(row));
+}
+
+/** Writes the report of a finished run; says how to go on with an interrupted one. */
+async function finish(
+  run: OpenRun,
+  directory: RunDirectory,
+  status: TrainOutcome["status"],
+  options: TrainOptions,
+): Promise<TrainOutcome> {
+  const { folder } = directory;
+  if (status === "interrupted") {
+    const text = `Stopped after a finished step; everything is saved in ${folder}. Go on with: npx retort train ${options.configPath} --resume`;
+    return { status, folder, text };
+  }
+  const { report, curves } = summarise(run.config, directory.folder);
+  const next = `npx retort generate --policy ${report.checkpoint} --prompt "..."`;
+  const text = reportTable(report, next);
+  await directory.writeReport({ ...report }, reportHtml(report, curves, text));
+  return { status, folder, text };
+}
