@@ -1,0 +1,117 @@
+/**
+ * The broker: a small process, started before anything large is allocated, that spawns every sandbox. Node's spawn forks,
+ * and with 1 GB resident that blocks the event loop 22 ms; and bubblewrap dies with the thread that spawned it, which may
+ * not be a worker's. It ends, and all sandboxes with it, when its parent's end of the channel closes.
+ */
+import { readdirSync, readFileSync } from "node:fs";
+import { ConfigError } from "../core/index.js";
+import { type Host, probeHost } from "./host.js";
+import type { BrokerOptions, FromBroker, Job, ToBroker } from "./job.js";
+import { runJob, type StreamedInput } from "./run-job.js";
+import type { Sandbox } from "./sandbox.js";
+
+const queue: Job[] = [];
+const freeSlots: number[] = [];
+const open = new Map<number, Sandbox>();
+const inputs = new Map<number, { send: ((bytes: Buffer | null) => void) | null; early: (Buffer | null)[] }>();
+let host: Host | null = null;
+let workers = 0;
+
+function send(message: FromBroker): void {
+  if (process.connected) process.send?.(message);
+}
+
+async function start(options: BrokerOptions): Promise<void> {
+  try {
+    const probed = await probeHost(options);
+    host = probed.host;
+    workers = options.workers;
+    for (let slot = workers - 1; slot >= 0; slot--) freeSlots.push(slot);
+    send({ type: "ready", isolation: probed.isolation });
+    startJobs();
+  } catch (error) {
+    const at = error instanceof ConfigError ? error.at : "the sandbox";
+    send({ type: "refused", at, message: error instanceof Error ? error.message : String(error) });
+  }
+}
+
+function startJobs(): void {
+  while (host !== null && freeSlots.length > 0 && queue.length > 0) {
+    const slot = freeSlots.pop()!;
+    void work(host, slot, queue.shift()!);
+  }
+}
+
+async function work(on: Host, slot: number, job: Job): Promise<void> {
+  const remember = (sandbox: Sandbox | null) => {
+    if (sandbox === null) open.delete(job.id);
+    else open.set(job.id, sandbox);
+  };
+  const result = await runJob(on, slot, job, job.isStreamed ? streamOf(job.id) : null, remember);
+  inputs.delete(job.id);
+  send({ type: "result", result });
+  freeSlots.push(slot);
+  startJobs();
+}
+
+function streamOf(id: number): StreamedInput {
+  return {
+    onReady: (write) => {
+      const input = inputs.get(id);
+      if (input === undefined) return;
+      input.send = write;
+      for (const bytes of input.early.splice(0)) write(bytes);
+    },
+    onOutput: (stream, bytes) => send({ type: "output", id, stream, bytes }),
+  };
+}
+
+function takeInput(id: number, bytes: Buffer | null): void {
+  const input = inputs.get(id);
+  if (input?.send) input.send(bytes);
+  else input?.early.push(bytes);
+}
+
+function cancel(id: number): void {
+  const waiting = queue.findIndex((job) => job.id === id);
+  if (waiting >= 0) queue.splice(waiting, 1);
+  else void open.get(id)?.close();
+}
+
+/** Processes that descend from this one: empty when no sandbox is open. */
+function survivors(): number[] {
+  const parents = new Map<number, { parent: number; uid: number }>();
+  for (const name of readdirSync("/proc")) {
+    if (!/^\d+$/.test(name)) continue;
+    try {
+      const status = readFileSync(`/proc/${name}/status`, "utf8");
+      const field = (key: string) => Number(new RegExp(`^${key}:\\s*(\\d+)`, "m").exec(status)?.[1] ?? -1);
+      parents.set(Number(name), { parent: field("PPid"), uid: field("Uid") });
+    } catch {
+      // it ended while we read
+    }
+  }
+  const descends = (pid: number): boolean => {
+    const parent = parents.get(pid)?.parent ?? 0;
+    return parent === process.pid || (parent > 1 && descends(parent));
+  };
+  return [...parents.keys()].filter((pid) => descends(pid));
+}
+
+process.on("message", (message: ToBroker) => {
+  if (message.type === "start") void start(message.options);
+  else if (message.type === "job") {
+    if (message.job.isStreamed) inputs.set(message.job.id, { send: null, early: [] });
+    queue.push(message.job);
+    startJobs();
+  } else if (message.type === "stdin")
+    takeInput(message.id, message.bytes === null ? null : Buffer.from(message.bytes));
+  else if (message.type === "cancel") cancel(message.id);
+  else send({ type: "survivors", id: message.id, pids: survivors() });
+});
+
+process.on("disconnect", () => {
+  void Promise.all([...open.values()].map((sandbox) => sandbox.close())).finally(() => process.exit(0));
+});
+// The terminal's Ctrl-C is the coordinator's to answer: it finishes its step first.
+for (const signal of ["SIGINT", "SIGHUP"] as const) process.on(signal, () => {});

@@ -1,0 +1,104 @@
+/** What the broker knows of the machine, probed once by running something in a real sandbox. */
+import { InfrastructureError } from "../core/index.js";
+import { type Bubblewrap, findBubblewrap, refusal } from "./bubblewrap.js";
+import { type CgroupParents, findCgroups } from "./cgroup.js";
+import type { BrokerOptions, Isolation } from "./job.js";
+import { FLAG_NO_PROC, type RunLimits } from "./protocol.js";
+import { openSandbox, type Sandbox } from "./sandbox.js";
+import { seccompFilter } from "./seccomp.js";
+
+export interface Host {
+  readonly bubblewrap: Bubblewrap;
+  readonly cgroups: CgroupParents | null;
+  /** null: a bubblewrap per test. */
+  readonly supervisor: string | null;
+  /** bubblewrap started by uid 0 isolates nothing (its only id maps to the host's root), so root drops to 61000 + slot. */
+  readonly isRoot: boolean;
+  readonly filter: Buffer;
+  /** Flags of every run, from what the probe found. */
+  readonly runFlags: number;
+}
+
+const PROBE_LIMITS: RunLimits = {
+  timeMs: 5000,
+  cpuMs: 5000,
+  memoryMb: 64,
+  outputBytes: 1024,
+  processes: 8,
+  fileMb: 1,
+  diskMb: 1,
+  reservesAddressSpace: false,
+};
+
+/** @throws ConfigError where isolation cannot be had, with the fix */
+export async function probeHost(options: BrokerOptions): Promise<{ host: Host; isolation: Isolation }> {
+  const bubblewrap = findBubblewrap(options.bubblewrap);
+  const cgroups = options.useCgroups ? findCgroups() : null;
+  const host: Host = {
+    bubblewrap,
+    cgroups,
+    supervisor: options.supervisor,
+    isRoot: process.getuid?.() === 0,
+    filter: seccompFilter(process.arch, cgroups?.memory == null),
+    runFlags: 0,
+  };
+  const candidates: Host[] =
+    options.supervisor === null
+      ? [host]
+      : [host, { ...host, runFlags: FLAG_NO_PROC }, { ...host, supervisor: null }];
+  let problem = "";
+  for (const candidate of candidates) {
+    problem = await tryOut(candidate);
+    if (problem === "") return { host: candidate, isolation: describe(candidate, options) };
+  }
+  throw refusal(problem);
+}
+
+/** "" when a program ran to its end in a sandbox, else why not. */
+async function tryOut(host: Host): Promise<string> {
+  let sandbox: Sandbox | null = null;
+  try {
+    sandbox = await openSandbox(host, { slot: 0, name: "probe", mounts: [], files: [] });
+    const report = await sandbox.run({
+      phase: "run",
+      command: "true",
+      env: {},
+      stdin: Buffer.alloc(0),
+      limits: PROBE_LIMITS,
+    });
+    return report.kind === "exited" && report.code === 0
+      ? ""
+      : `${report.kind} ${report.code} ${report.message}`;
+  } catch (error) {
+    if (error instanceof InfrastructureError) return error.message;
+    throw error;
+  } finally {
+    await sandbox?.close();
+  }
+}
+
+function describe(host: Host, options: BrokerOptions): Isolation {
+  const cgroup = host.cgroups === null ? null : (`cgroup v${host.cgroups.version}` as const);
+  const memory = host.cgroups?.memory == null ? null : cgroup;
+  const notes: string[] = [];
+  if (memory === null)
+    notes.push(
+      "no cgroup for memory: the limit holds for each process, not for the sum of a program's processes",
+    );
+  if (host.supervisor === null) notes.push(`a bubblewrap for each test (slower): ${options.supervisorNote}`);
+  if (host.runFlags & FLAG_NO_PROC) notes.push("this host masks /proc: tests see the sandbox's own");
+  if (!host.bubblewrap.canDisableUserns)
+    notes.push("old bubblewrap: nested user namespaces are refused by the system-call filter alone");
+  return {
+    sandbox: host.bubblewrap.version,
+    mode: host.supervisor === null ? "bubblewrap per test" : "supervisor",
+    user: host.isRoot ? "61000+" : "caller",
+    network: "none",
+    seccomp: true,
+    memory: memory ?? "per process",
+    processes: host.cgroups?.pids != null && cgroup !== null ? cgroup : "per user",
+    proc: host.runFlags & FLAG_NO_PROC ? "of the sandbox" : "fresh",
+    tree_memory_accounting: memory !== null,
+    notes,
+  };
+}

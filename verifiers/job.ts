@@ -1,0 +1,80 @@
+/** What crosses between the pool and the broker process. */
+import type { Comparator, TestOutcome } from "../core/index.js";
+import type { RunLimits } from "./protocol.js";
+
+/** Compile once, then run each test. Strings are UTF-8 text; `expected: null` runs without comparing. */
+export interface Job {
+  readonly id: number;
+  readonly fileName: string;
+  readonly program: string;
+  readonly compile: string | null;
+  readonly execute: string;
+  readonly env: Readonly<Record<string, string>>;
+  readonly mounts: readonly string[];
+  readonly compileLimits: RunLimits;
+  readonly limits: RunLimits;
+  readonly tests: readonly { readonly input: string; readonly expected: string | null }[];
+  readonly comparator: Comparator;
+  readonly stopAtFirst: boolean;
+  /** Characters of stdout and of stderr kept of each test, cut in the middle; comparing uses all. */
+  readonly keepChars: number;
+  /** One run whose stdin and output pass through as they come. */
+  readonly isStreamed: boolean;
+}
+
+export interface JobResult {
+  readonly id: number;
+  /** Set when the compiler refused (or could not be run); then `tests` is empty. */
+  readonly compile: TestOutcome | null;
+  readonly tests: readonly TestOutcome[];
+  /** Our own failure: nothing else in the result counts. */
+  readonly infrastructure: string | null;
+}
+
+/**
+ * What this host enforces, as it stands in every result.
+ * @example { "sandbox": "bubblewrap 0.8.0", "mode": "supervisor", "user": "61000+", "network": "none", "seccomp": true,
+ *            "memory": "cgroup v1", "processes": "cgroup v1", "proc": "fresh", "tree_memory_accounting": true }
+ */
+export interface Isolation {
+  readonly sandbox: string;
+  readonly mode: "supervisor" | "bubblewrap per test";
+  /** "caller": we are not root, and programs run under our own uid inside a user namespace. */
+  readonly user: "61000+" | "caller";
+  readonly network: "none";
+  readonly seccomp: true;
+  readonly memory: "cgroup v1" | "cgroup v2" | "per process";
+  readonly processes: "cgroup v1" | "cgroup v2" | "per user";
+  readonly proc: "fresh" | "of the sandbox";
+  readonly tree_memory_accounting: boolean;
+  /** What is weaker here than it could be, in words. */
+  readonly notes: readonly string[];
+}
+
+export interface BrokerOptions {
+  readonly workers: number;
+  readonly bubblewrap: string;
+  readonly supervisor: string | null;
+  readonly supervisorNote: string;
+  /** Testing and hosts that must not: leave cgroups alone. */
+  readonly useCgroups: boolean;
+}
+
+export type ToBroker =
+  | { readonly type: "start"; readonly options: BrokerOptions }
+  | { readonly type: "job"; readonly job: Job }
+  | { readonly type: "stdin"; readonly id: number; readonly bytes: Uint8Array | null }
+  | { readonly type: "cancel"; readonly id: number }
+  | { readonly type: "survivors"; readonly id: number };
+
+export type FromBroker =
+  | { readonly type: "ready"; readonly isolation: Isolation }
+  | { readonly type: "refused"; readonly at: string; readonly message: string }
+  | { readonly type: "result"; readonly result: JobResult }
+  | {
+      readonly type: "output";
+      readonly id: number;
+      readonly stream: "stdout" | "stderr";
+      readonly bytes: Uint8Array;
+    }
+  | { readonly type: "survivors"; readonly id: number; readonly pids: readonly number[] };

@@ -1,0 +1,357 @@
+/** The pool: programs as they come, sandboxes from the broker, our own failures tried again and never scored. */
+import { availableParallelism } from "node:os";
+import type { Limits, Task, TestOutcome, Verdict } from "../core/index.js";
+import { ConfigError, InfrastructureError } from "../core/index.js";
+import { type Broker, startBroker } from "./broker.js";
+import { compileFeedback, type FeedbackOptions, missingProgramFeedback, testFeedback } from "./feedback.js";
+import type { BrokerOptions, Isolation, Job, JobResult } from "./job.js";
+import { programStatus } from "./judge.js";
+import type { Language, LanguageSet } from "./languages.js";
+import { compileLimits, testLimits } from "./limits.js";
+import { buildSupervisor } from "./supervisor-build.js";
+import { cacheKey, VerdictCache } from "./verdict-cache.js";
+
+/** A program to judge; `program` null where the completion held none. */
+export interface Submission {
+  readonly id: string;
+  readonly task: Task;
+  readonly language: string;
+  readonly program: string | null;
+  /** The completion ran out of room: feedback on a missing program then says so. */
+  readonly isTruncated?: boolean;
+}
+
+export interface PoolStats {
+  readonly waiting: number;
+  readonly running: number;
+  readonly done: number;
+  readonly cached: number;
+}
+
+export interface VerifierPool {
+  /** Never rejects for what a program does; rejects with ConfigError for a language that no file defines. */
+  verify(submission: Submission): Promise<Verdict>;
+  readonly isolation: Isolation;
+  readonly stats: () => PoolStats;
+  close(): Promise<void>;
+}
+
+/** A run without expected outputs. */
+export interface ProgramRun {
+  readonly language: Language;
+  readonly program: string;
+  readonly inputs: readonly string[];
+  readonly limits?: Limits;
+  /** Characters kept of each output; all by default. */
+  readonly keepChars?: number;
+  /** Replaces the language's commands: a version probe. */
+  readonly execute?: string;
+}
+
+export interface Streams {
+  /** Called once with a function that takes the program's stdin; null ends it. */
+  onReady(send: (bytes: Buffer | null) => void): void;
+  onOutput(stream: "stdout" | "stderr", bytes: Buffer): void;
+}
+
+export interface LocalPool extends VerifierPool {
+  readonly languages: LanguageSet;
+  /** @throws InfrastructureError when our own machinery failed every time */
+  run(program: ProgramRun): Promise<JobResult>;
+  runStreamed(program: ProgramRun, streams: Streams): Promise<JobResult>;
+  /** Host pids of processes that belong to any sandbox of this pool. */
+  survivors(): Promise<readonly number[]>;
+  readonly brokerPid: () => number;
+}
+
+export interface LocalPoolOptions {
+  readonly languages: LanguageSet;
+  /** Programs at a time. Default: the machine's cores. */
+  readonly workers?: number;
+  readonly limits?: Limits;
+  readonly runAllTests?: boolean;
+  readonly cache?: boolean;
+  readonly feedback?: FeedbackOptions;
+  /** Fresh sandboxes to try after one of ours failed. Default 2. */
+  readonly retries?: number;
+  /** supervisor: refuse where it cannot be compiled. single: a bubblewrap for each test. Default: the best that works. */
+  readonly mode?: "auto" | "supervisor" | "single";
+  readonly useCgroups?: boolean;
+  /** Of bwrap. */
+  readonly bubblewrap?: string;
+}
+
+/** Sent ahead of need, so that a slot never waits for the main process. */
+const AHEAD = 2;
+const KEPT_CHARS = 8192;
+
+/** @throws ConfigError where programs cannot be isolated, naming the fix */
+export async function createLocalPool(options: LocalPoolOptions): Promise<LocalPool> {
+  const build = options.mode === "single" ? { path: null, note: "as asked" } : buildSupervisor();
+  if (options.mode === "supervisor" && build.path === null) {
+    throw new ConfigError({
+      at: "the sandbox",
+      need: "a C compiler for its supervisor",
+      got: build.note,
+      fix: "apt-get install gcc libc6-dev",
+    });
+  }
+  const workers = options.workers ?? availableParallelism();
+  const brokerOptions: BrokerOptions = {
+    workers,
+    bubblewrap: options.bubblewrap ?? "bwrap",
+    supervisor: build.path,
+    supervisorNote: build.note,
+    useCgroups: options.useCgroups ?? true,
+  };
+  return new BrokeredPool(options, workers, brokerOptions, await startBroker(brokerOptions));
+}
+
+interface Queued {
+  readonly job: Job;
+  readonly streams: Streams | null;
+  readonly resolve: (result: JobResult) => void;
+}
+
+class BrokeredPool implements LocalPool {
+  readonly languages: LanguageSet;
+  readonly isolation: Isolation;
+  readonly #options: LocalPoolOptions;
+  readonly #brokerOptions: BrokerOptions;
+  readonly #mayRun: number;
+  readonly #cache = new VerdictCache();
+  readonly #versions = new Map<string, Promise<string | null>>();
+  readonly #queue: Queued[] = [];
+  #broker: Broker;
+  #restarting: Promise<void> | null = null;
+  #isClosed = false;
+  #nextId = 1;
+  #running = 0;
+  #done = 0;
+  #cached = 0;
+
+  constructor(options: LocalPoolOptions, workers: number, brokerOptions: BrokerOptions, broker: Broker) {
+    this.#options = options;
+    this.#brokerOptions = brokerOptions;
+    this.#mayRun = workers + AHEAD;
+    this.#broker = broker;
+    this.languages = options.languages;
+    this.isolation = broker.isolation;
+  }
+
+  readonly stats = (): PoolStats => ({
+    waiting: this.#queue.length,
+    running: this.#running,
+    done: this.#done,
+    cached: this.#cached,
+  });
+
+  readonly brokerPid = (): number => this.#broker.pid;
+  survivors = (): Promise<readonly number[]> => this.#broker.survivors();
+
+  async verify(submission: Submission): Promise<Verdict> {
+    const { task, program } = submission;
+    const language = this.languages.get(submission.language);
+    if (program === null)
+      return noProgram(task, missingProgramFeedback(language, submission.isTruncated ?? false));
+    const judge = () => this.#judge(task, language, withHarness(program, task, language));
+    if (this.#options.cache === false) return judge();
+    const version = await this.#version(language);
+    const { tests, comparator, limits, harness } = task;
+    const verdict = await this.#cache.get(
+      cacheKey([program, language, version, tests, comparator, limits, harness]),
+      judge,
+    );
+    if (verdict.cached) this.#cached++;
+    return verdict;
+  }
+
+  async #judge(task: Task, language: Language, program: string): Promise<Verdict> {
+    const result = await this.#untilItWorks({
+      ...this.#plainJob({ language, program, inputs: [], ...{ limits: task.limits } }),
+      tests: task.tests.map(({ input, output }) => ({ input, expected: output })),
+      comparator: task.comparator,
+      stopAtFirst: this.#options.runAllTests === false,
+      keepChars: KEPT_CHARS,
+    });
+    this.#done++;
+    return verdictOf(task, language, result, this.#options.feedback);
+  }
+
+  #plainJob(run: ProgramRun): Omit<Job, "id"> {
+    const { language } = run;
+    return {
+      fileName: language.filename,
+      program: run.program,
+      compile: run.execute === undefined ? (language.compile ?? null) : null,
+      execute: run.execute ?? language.execute,
+      env: language.env,
+      mounts: language.mounts,
+      compileLimits: compileLimits(language),
+      limits: testLimits(language, this.#options.limits ?? {}, run.limits ?? {}),
+      tests: run.inputs.map((input) => ({ input, expected: null })),
+      comparator: "exit",
+      stopAtFirst: false,
+      keepChars: run.keepChars ?? Number.MAX_SAFE_INTEGER,
+      isStreamed: false,
+    };
+  }
+
+  async run(run: ProgramRun): Promise<JobResult> {
+    const result = await this.#untilItWorks(this.#plainJob(run));
+    if (result.infrastructure !== null)
+      throw new InfrastructureError(withInstall(result.infrastructure, run.language));
+    return result;
+  }
+
+  async runStreamed(run: ProgramRun, streams: Streams): Promise<JobResult> {
+    const result = await this.#once(
+      { ...this.#plainJob({ ...run, inputs: [""] }), isStreamed: true },
+      streams,
+    );
+    if (result.infrastructure !== null)
+      throw new InfrastructureError(withInstall(result.infrastructure, run.language));
+    return result;
+  }
+
+  /** What the language's probe prints, asked once; part of the cache's key. */
+  #version(language: Language): Promise<string | null> {
+    const known = this.#versions.get(language.name);
+    if (known) return known;
+    const asked = this.#probe(language);
+    this.#versions.set(language.name, asked);
+    return asked;
+  }
+
+  async #probe(language: Language): Promise<string | null> {
+    if (language.probe === undefined) return null;
+    const job = this.#plainJob({ language, program: "", inputs: [""], execute: language.probe });
+    const [test] = (await this.#once(job, null)).tests;
+    return test?.status === "accepted" ? test.stdout.trim() || test.stderr.trim() : null;
+  }
+
+  async #untilItWorks(job: Omit<Job, "id">): Promise<JobResult> {
+    let result = await this.#once(job, null);
+    for (
+      let retry = 0;
+      retry < (this.#options.retries ?? 2) && result.infrastructure !== null && !this.#isClosed;
+      retry++
+    ) {
+      result = await this.#once(job, null);
+    }
+    return result;
+  }
+
+  #once(job: Omit<Job, "id">, streams: Streams | null): Promise<JobResult> {
+    return new Promise((resolve) => {
+      this.#queue.push({ job: { ...job, id: this.#nextId++ }, streams, resolve });
+      this.#sendJobs();
+    });
+  }
+
+  #sendJobs(): void {
+    while (this.#running < this.#mayRun && this.#queue.length > 0) {
+      const queued = this.#queue.shift()!;
+      this.#running++;
+      void this.#throughBroker(queued).then((result) => {
+        this.#running--;
+        queued.resolve(result);
+        this.#sendJobs();
+      });
+    }
+  }
+
+  async #throughBroker({ job, streams }: Queued): Promise<JobResult> {
+    try {
+      if (this.#isClosed) throw new InfrastructureError("the pool was closed");
+      if (!this.#broker.isAlive()) await this.#restart();
+      const running = this.#broker.run(job, streams?.onOutput);
+      streams?.onReady((bytes) => this.#broker.sendInput(job.id, bytes));
+      return await running;
+    } catch (error) {
+      return {
+        id: job.id,
+        compile: null,
+        tests: [],
+        infrastructure: error instanceof Error ? error.message : String(error),
+      };
+    }
+  }
+
+  /** One restart for all that notice at once. */
+  #restart(): Promise<void> {
+    this.#restarting ??= startBroker(this.#brokerOptions)
+      .then((broker) => {
+        this.#broker = broker;
+      })
+      .finally(() => {
+        this.#restarting = null;
+      });
+    return this.#restarting;
+  }
+
+  async close(): Promise<void> {
+    this.#isClosed = true;
+    await this.#broker.close();
+  }
+}
+
+function withHarness(program: string, task: Task, language: Language): string {
+  const harness =
+    task.harness?.[language.name] ?? language.aliases.map((alias) => task.harness?.[alias]).find(Boolean);
+  if (!harness) return program;
+  return [harness.before, program, harness.after].filter((part) => part !== "").join("\n");
+}
+
+function withInstall(reason: string, language: Language): string {
+  const isMissing = /No such file|not found/.test(reason);
+  return isMissing && typeof language.install === "string"
+    ? `${reason} (to install ${language.name}: ${language.install})`
+    : reason;
+}
+
+function noProgram(task: Task, feedback: string): Verdict {
+  return {
+    status: "no_program",
+    reward: 0,
+    passed: 0,
+    total: task.tests.length,
+    tests: [],
+    feedback,
+    comparator: task.comparator,
+    cached: false,
+  };
+}
+
+function verdictOf(
+  task: Task,
+  language: Language,
+  result: JobResult,
+  options: FeedbackOptions = {},
+): Verdict {
+  const base = { total: task.tests.length, comparator: task.comparator, cached: false };
+  if (result.infrastructure !== null) {
+    const reason = withInstall(result.infrastructure, language);
+    return { ...base, status: "infrastructure", reward: null, passed: 0, tests: [], feedback: "", reason };
+  }
+  if (result.compile !== null) {
+    const tests: TestOutcome[] = [];
+    return {
+      ...base,
+      status: "compile_error",
+      reward: 0,
+      passed: 0,
+      tests,
+      feedback: compileFeedback(result.compile, language, options),
+    };
+  }
+  const status = programStatus(result.tests);
+  return {
+    ...base,
+    status,
+    reward: status === "accepted" ? 1 : 0,
+    passed: result.tests.filter((test) => test.status === "accepted").length,
+    tests: result.tests,
+    feedback: testFeedback(task.tests, result.tests, language, options),
+  };
+}

@@ -1,0 +1,110 @@
+/** One job in the broker: compile once, run each test, judge it at once, keep what the verdict needs. */
+import type { Status, TestOutcome } from "../core/index.js";
+import { InfrastructureError } from "../core/index.js";
+import type { Host } from "./host.js";
+import type { Job, JobResult } from "./job.js";
+import { outcomeOf, statusOf } from "./judge.js";
+import type { RunReport } from "./protocol.js";
+import { openSandbox, type Sandbox, type SandboxPlan } from "./sandbox.js";
+
+const EMPTY = Buffer.alloc(0);
+
+export interface StreamedInput {
+  /** Called once the program runs; `send` takes its stdin, null ends it. */
+  onReady(send: (bytes: Buffer | null) => void): void;
+  onOutput(stream: "stdout" | "stderr", bytes: Buffer): void;
+}
+
+/** Never throws: a failure of ours is the result's `infrastructure`. */
+export async function runJob(
+  host: Host,
+  slot: number,
+  job: Job,
+  stream: StreamedInput | null,
+  onSandbox: (sandbox: Sandbox | null) => void,
+): Promise<JobResult> {
+  const plan: SandboxPlan = {
+    slot,
+    name: `${slot}-${job.id}`,
+    mounts: job.mounts,
+    files: [{ name: job.fileName, bytes: Buffer.from(job.program, "utf8") }],
+  };
+  const tests: TestOutcome[] = [];
+  try {
+    while (tests.length < job.tests.length || job.tests.length === 0) {
+      const { compile, isOver } = await inOneSandbox(host, plan, job, tests, stream, onSandbox);
+      if (isOver) return { id: job.id, compile, tests, infrastructure: null };
+    }
+    return { id: job.id, compile: null, tests, infrastructure: null };
+  } catch (error) {
+    if (!(error instanceof InfrastructureError)) throw error;
+    return { id: job.id, compile: null, tests: [], infrastructure: error.message };
+  }
+}
+
+/**
+ * Runs the tests that have no outcome yet, as far as one sandbox goes: one that the kernel killed for want of memory is
+ * replaced, and the program compiled anew, for the tests that remain.
+ */
+async function inOneSandbox(
+  host: Host,
+  plan: SandboxPlan,
+  job: Job,
+  tests: TestOutcome[],
+  stream: StreamedInput | null,
+  onSandbox: (sandbox: Sandbox | null) => void,
+): Promise<{ compile: TestOutcome | null; isOver: boolean }> {
+  const sandbox = await openSandbox(host, plan);
+  onSandbox(sandbox);
+  try {
+    const refused = await compileWith(sandbox, job);
+    if (refused !== null) return { compile: refused, isOver: true };
+    while (tests.length < job.tests.length) {
+      const test = job.tests[tests.length]!;
+      const report = await runTest(sandbox, job, test.input, stream);
+      const status = checked(statusOf(report, job.limits, test.expected, job.comparator), report);
+      tests.push(outcomeOf(report, status, job.keepChars));
+      if (job.stopAtFirst && status !== "accepted") return { compile: null, isOver: true };
+      if (report.kind === "broken") return { compile: null, isOver: tests.length === job.tests.length };
+    }
+    return { compile: null, isOver: true };
+  } finally {
+    onSandbox(null);
+    await sandbox.close();
+  }
+}
+
+function runTest(
+  sandbox: Sandbox,
+  job: Job,
+  input: string,
+  stream: StreamedInput | null,
+): Promise<RunReport> {
+  const base = { phase: "run", command: job.execute, env: job.env, limits: job.limits } as const;
+  if (stream === null) return sandbox.run({ ...base, stdin: Buffer.from(input, "utf8") });
+  const running = sandbox.run({ ...base, stdin: EMPTY, onOutput: stream.onOutput });
+  stream.onReady((bytes) => sandbox.sendInput(bytes));
+  return running;
+}
+
+/** null when there is nothing to compile or it went well; whatever stops the compiler is a compile error. */
+async function compileWith(sandbox: Sandbox, job: Job): Promise<TestOutcome | null> {
+  if (job.compile === null) return null;
+  const { compileLimits: limits } = job;
+  const report = await sandbox.run({
+    phase: "compile",
+    command: job.compile,
+    env: job.env,
+    stdin: EMPTY,
+    limits,
+  });
+  const status = checked(statusOf(report, limits, null, "exit"), report);
+  return status === "accepted" ? null : outcomeOf(report, "compile_error", job.keepChars);
+}
+
+/** @throws InfrastructureError when the run's status is our own failure */
+function checked(status: Status, report: RunReport): Status {
+  if (status === "infrastructure")
+    throw new InfrastructureError(report.message || `the sandbox reported ${report.kind}`);
+  return status;
+}

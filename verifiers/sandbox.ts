@@ -1,0 +1,57 @@
+/** One sandbox for one program: opened, fed with runs, closed; two ways to build it behind one interface. */
+import type { Host } from "./host.js";
+import type { RunLimits, RunReport } from "./protocol.js";
+import { openSingleRunSandbox } from "./sandbox-single-run.js";
+import { openSupervisedSandbox } from "./sandbox-supervised.js";
+
+export interface SandboxPlan {
+  /** Chooses the uid; no two sandboxes of a broker share one at a time. */
+  readonly slot: number;
+  readonly name: string;
+  readonly mounts: readonly string[];
+  readonly files: readonly { readonly name: string; readonly bytes: Buffer }[];
+}
+
+export interface SandboxRun {
+  /** compile: /w is current and writable. run: /w is read-only, /tmp fresh, current, and holds links to /w's files. */
+  readonly phase: "compile" | "run";
+  readonly command: string;
+  readonly env: Readonly<Record<string, string>>;
+  readonly stdin: Buffer;
+  readonly limits: RunLimits;
+  /** Output as it comes, instead of in the report. */
+  readonly onOutput?: (stream: "stdout" | "stderr", bytes: Buffer) => void;
+}
+
+export interface Sandbox {
+  /** @throws InfrastructureError when the sandbox itself fails; then it is no longer usable */
+  run(run: SandboxRun): Promise<RunReport>;
+  /** More stdin for a streamed run; null ends it. */
+  sendInput(bytes: Buffer | null): void;
+  /** Kills whatever is left, waits for it, removes the cgroup. Never throws. */
+  close(): Promise<void>;
+}
+
+export function openSandbox(host: Host, plan: SandboxPlan): Promise<Sandbox> {
+  return host.supervisor === null
+    ? openSingleRunSandbox(host, plan)
+    : openSupervisedSandbox(host, host.supervisor, plan);
+}
+
+/** Nothing else of the host's environment goes in. Python and Lua need a UTF-8 locale for Unicode. */
+export function programEnvironment(extra: Readonly<Record<string, string>>): Record<string, string> {
+  return {
+    PATH: "/usr/local/bin:/usr/bin:/bin",
+    HOME: "/tmp",
+    TMPDIR: "/tmp",
+    LANG: "C.UTF-8",
+    LC_ALL: "C.UTF-8",
+    ...extra,
+  };
+}
+
+/** Words without a shell where the command needs none: `sh` costs 0.7 ms a run. */
+export function commandArguments(command: string): string[] {
+  const plain = /^[\w@%+:,./\-\s]+$/.test(command.trim());
+  return plain ? command.trim().split(/\s+/) : ["/bin/sh", "-c", command];
+}

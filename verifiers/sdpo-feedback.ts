@@ -1,0 +1,117 @@
+/**
+ * Feedback text in the layouts of SDPO (arXiv 2601.20802; its format_test_feedback, described in words and matched by
+ * test vectors): a runtime error first, else a timeout, else a missing program, else the two failing tests whose input
+ * and output are shortest.
+ */
+const MAX_TESTS_SHOWN = 2;
+const MAX_CHARS = 2000;
+const INPUT_LINES = 8;
+const LINE_CHARS = 250;
+const VALUE_CHARS = 250;
+const DEBUG_LINES = 10;
+const DEBUG_LINE_CHARS = 300;
+
+export const TRUNCATED_ATTEMPT =
+  "Truncated Attempt: Your previous response was too long and truncated because it reached the maximum response length. Try again with a shorter response.";
+
+export function incorrectFormat(fence: string): string {
+  return `Incorrect Format: Put your code inside a \`\`\`${fence} ... \`\`\` block.`;
+}
+
+/** One test as SDPO records it; the kind of failure is coded in `actual`. */
+export interface SdpoRecord {
+  readonly test_idx: number;
+  readonly input: unknown;
+  readonly expected: unknown;
+  readonly actual: unknown;
+  readonly passed: boolean;
+  readonly debug?: string;
+}
+
+/** Python's str(): feedback sorts by its length. */
+function show(value: unknown): string {
+  return typeof value === "string"
+    ? value
+    : value === null || value === undefined
+      ? "None"
+      : JSON.stringify(value);
+}
+
+function cut(text: string, chars: number): string {
+  return text.length > chars ? `${text.slice(0, chars)}...` : text;
+}
+
+function cutLines(text: string, lines: number, chars: number): string {
+  const all = text.split("\n");
+  const shown = all.slice(0, lines).map((line) => cut(line, chars));
+  if (all.length > lines) shown.push(`... (${all.length - lines} more lines)`);
+  return shown.join("\n");
+}
+
+export function showInput(input: unknown): string {
+  const text =
+    typeof input === "object" && input !== null && !Array.isArray(input)
+      ? Object.entries(input)
+          .map(([name, value]) => `${name} = ${show(value)}`)
+          .join("\n")
+      : show(input);
+  return cutLines(text.trimEnd(), INPUT_LINES, LINE_CHARS);
+}
+
+export function showValue(value: unknown): string {
+  return cut(show(value), VALUE_CHARS);
+}
+
+function debugBlock(debug: string | undefined): string[] {
+  const text = (debug ?? "").trimEnd();
+  return text === "" ? [] : [`Debug Output\n${cutLines(text, DEBUG_LINES, DEBUG_LINE_CHARS)}`];
+}
+
+/** Blocks with a blank line between, cut to the whole's budget. */
+export function joinBlocks(blocks: readonly string[], maxChars = MAX_CHARS): string {
+  const text = blocks.join("\n\n").trimEnd();
+  return text.length > maxChars ? text.slice(0, maxChars) : text;
+}
+
+export function wrongAnswerBlocks(record: SdpoRecord): string[] {
+  return [
+    `Test Case ${record.test_idx + 1}: Wrong Answer`,
+    `Input\n${showInput(record.input)}`,
+    `Output\n${showValue(record.actual)}`,
+    `Expected\n${showValue(record.expected)}`,
+    ...debugBlock(record.debug),
+  ];
+}
+
+/** The failing tests to show: shortest input and output first. */
+export function shortestTests<T extends { readonly input: unknown; readonly actual: unknown }>(
+  failing: readonly T[],
+): T[] {
+  const size = (record: T) => show(record.input).length + show(record.actual).length;
+  return [...failing].sort((a, b) => size(a) - size(b)).slice(0, MAX_TESTS_SHOWN);
+}
+
+/** SDPO's own function over its own records. */
+export function formatTestFeedback(
+  records: readonly SdpoRecord[],
+  wasTruncated = false,
+  fence = "python",
+): string {
+  if (records.length === 0) return "No test execution information available.";
+  const failed = (predicate: (actual: string) => boolean) =>
+    records.find((record) => typeof record.actual === "string" && predicate(record.actual));
+  const error = failed((actual) => actual.startsWith("Error: "));
+  if (error) {
+    const message = String(error.actual).slice("Error: ".length);
+    return joinBlocks([
+      `Runtime Error\n${message}`,
+      `Last Executed Input\n${showInput(error.input)}`,
+      ...debugBlock(error.debug),
+    ]);
+  }
+  const timeout = failed((actual) => actual === "Time out");
+  if (timeout) return joinBlocks(["Time Limit Exceeded", `Last Executed Input\n${showInput(timeout.input)}`]);
+  if (failed((actual) => actual === "Incorrect format"))
+    return wasTruncated ? TRUNCATED_ATTEMPT : incorrectFormat(fence);
+  return joinBlocks(shortestTests(records.filter((record) => !record.passed)).flatMap(wrongAnswerBlocks));
+}
