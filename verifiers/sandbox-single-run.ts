@@ -24,6 +24,7 @@ const MIB = 1024 * 1024;
 const STDERR_BYTES = 64 * 1024;
 const ARCHIVE_BYTES = 128 * MIB;
 const ARCHIVE = "retort-compiled.tar";
+const MISSING = "missing";
 const GO_FD = 6;
 const ARCHIVE_FD = 7;
 /** The shell and bubblewrap's own pid 1 count towards the limit. */
@@ -39,6 +40,7 @@ class SingleRunSandbox implements Sandbox {
   readonly #plan: SandboxPlan;
   #archive: Buffer | null = null;
   #current: ChildProcess | null = null;
+  #finished: Promise<unknown> = Promise.resolve();
   #count = 0;
 
   constructor(host: Host, plan: SandboxPlan) {
@@ -81,7 +83,9 @@ class SingleRunSandbox implements Sandbox {
     files.forEach((file, i) => {
       single.feed(ARCHIVE_FD + 1 + i, file.bytes);
     });
-    const { report, archive } = await single.finish();
+    const finished = single.finish();
+    this.#finished = finished.catch(() => {});
+    const { report, archive } = await finished;
     if (run.phase === "compile" && report.kind === "exited" && report.code === 0) this.#archive = archive;
     return report;
   }
@@ -93,6 +97,7 @@ class SingleRunSandbox implements Sandbox {
 
   async close(): Promise<void> {
     this.#current?.kill("SIGKILL");
+    await this.#finished;
   }
 }
 
@@ -190,13 +195,16 @@ class SingleRun {
     if (this.#cgroup !== null) await removeCgroup(this.#cgroup);
     const code = /"exit-code":\s*(\d+)/.exec(this.#status)?.[1];
     const stderr = Buffer.concat(this.#stderr);
+    const archive = Buffer.concat(this.#archive);
     if (this.#forced === null && code === undefined) {
       throw new InfrastructureError(
         `the sandbox did not start: ${this.#problem || stderr.toString("utf8").trim()}`,
       );
     }
     const ending =
-      this.#forced !== null ? { kind: this.#forced, code: 0 } : endOf(Number(code), wallMs, this.#run.limits);
+      this.#forced !== null
+        ? { kind: this.#forced, code: 0 }
+        : endOf(Number(code), archive.toString("latin1") === MISSING, wallMs, this.#run.limits);
     const report: RunReport = {
       ...ending,
       wallMs,
@@ -208,13 +216,18 @@ class SingleRun {
       message: ending.kind === "exec_failed" ? `${commandArguments(this.#run.command)[0]}: not found` : "",
       outOfMemory,
     };
-    return { report, archive: Buffer.concat(this.#archive) };
+    return { report, archive };
   }
 }
 
 /** bubblewrap reports a signal as 128 + its number; a program that exits so by itself looks the same. */
-function endOf(code: number, wallMs: number, limits: RunLimits): { kind: RunKind; code: number } {
-  if (code === 127) return { kind: "exec_failed", code: constants.errno.ENOENT };
+function endOf(
+  code: number,
+  isMissing: boolean,
+  wallMs: number,
+  limits: RunLimits,
+): { kind: RunKind; code: number } {
+  if (isMissing) return { kind: "exec_failed", code: constants.errno.ENOENT };
   const signal = code - 128;
   if (!SIGNALS.includes(signal)) return { kind: "exited", code };
   const usedUp = signal === constants.signals.SIGKILL && wallMs >= limits.cpuMs;
@@ -235,6 +248,8 @@ function runScript(run: SandboxRun, hasArchive: boolean, hasMemoryCgroup: boolea
     if (Number.isFinite(bytes)) lines.push(`ulimit ${flag} ${Math.ceil(bytes / 1024)}`);
   }
   if (hasArchive) lines.push(`tar -xf /w/${ARCHIVE} -C /w && rm /w/${ARCHIVE} || exit 125`);
+  // Said on a descriptor that the program does not get: its own exit status 127 must not look like a missing tool.
+  lines.push(`command -v -- "$1" >/dev/null 2>&1 || { printf ${MISSING} >&7; exit 127; }`);
   const closed = "3>&- 4>&- 5>&- 6>&- 8>&- 9>&-";
   if (run.phase === "run") lines.push(`exec "$@" ${closed} 7>&-`);
   else lines.push(`"$@" ${closed} 7>&- || exit $?`, `tar -cf - -C /w . >&7`);
