@@ -1,0 +1,37 @@
+/** Readers of command-line values; each refuses with commander's own message, exit code 2. */
+import { InvalidArgumentError, Option } from "commander";
+
+function number(text: string, what: string, isRight: (value: number) => boolean): number {
+  const value = Number(text);
+  if (text.trim() === "" || !isRight(value)) throw new InvalidArgumentError(`Need ${what}.`);
+  return value;
+}
+
+export const positiveInteger = (text: string): number =>
+  number(text, "an integer of 1 or more", (value) => Number.isSafeInteger(value) && value > 0);
+
+export const seedNumber = (text: string): number =>
+  number(text, "an integer from 0 to 4294967295", (value) => value >>> 0 === value);
+
+export const positiveNumber = (text: string): number =>
+  number(text, "a number above 0", (value) => value > 0 && Number.isFinite(value));
+
+export const nonNegativeNumber = (text: string): number =>
+  number(text, "a number of 0 or more", (value) => value >= 0 && Number.isFinite(value));
+
+export const fraction = (text: string): number =>
+  number(text, "a number above 0, at most 1", (value) => value > 0 && value <= 1);
+
+/** "1,5,10" -> [1, 5, 10] */
+export const integerList = (text: string): number[] => text.split(",").map(positiveInteger);
+
+/** Gathers an option that may be given again and again. */
+export const collect = (text: string, before: readonly string[] = []): string[] => [...before, text];
+
+/** An option with named values. */
+export const choiceOption = (
+  flags: string,
+  text: string,
+  choices: readonly string[],
+  fallback: string,
+): Option => new Option(flags, text).choices([...choices]).default(fallback);

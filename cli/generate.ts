@@ -1,0 +1,35 @@
+import { Command } from "commander";
+import { DEVICES } from "../policy/run-config.js";
+import { choiceOption, fraction, nonNegativeNumber, positiveInteger, seedNumber } from "./arguments.js";
+
+interface GenerateOptions {
+  readonly policy: string;
+  readonly prompt: string;
+  readonly temperature: number;
+  readonly topP: number;
+  readonly maxNewTokens: number;
+  readonly seed: number;
+  readonly device: (typeof DEVICES)[number];
+}
+
+/** `retort generate`: a completion of a trained policy. */
+export const generateCommand = (): Command =>
+  new Command("generate")
+    .description("Print a completion of a policy.")
+    .requiredOption("--policy <folder>", "policy folder (config.json, tokenizer.json, model.safetensors)")
+    .requiredOption("--prompt <text>", "the user's message")
+    .option("--temperature <number>", "0 is greedy", nonNegativeNumber, 0)
+    .option("--top-p <fraction>", "cut the distribution to this probability", fraction, 1)
+    .option("--max-new-tokens <count>", "longest completion", positiveInteger, 512)
+    .option("--seed <number>", "random seed", seedNumber, 0)
+    .addOption(choiceOption("--device <name>", "what computes", DEVICES, "auto"))
+    .addHelpText(
+      "after",
+      `
+Example:
+  $ retort generate --policy runs/quickstart/checkpoints/step-000120/policy --prompt "Read a word. Report it reversed."`,
+    )
+    .action(async (options: GenerateOptions) => {
+      const { generateText } = await import("../coordinator/generate.js");
+      process.stdout.write(`${await generateText(options)}\n`);
+    });

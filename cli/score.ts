@@ -1,0 +1,54 @@
+import { createReadStream } from "node:fs";
+import { createInterface } from "node:readline";
+import { Command } from "commander";
+import { z } from "zod";
+import { ConfigError } from "../core/index.js";
+import { DEVICES } from "../policy/run-config.js";
+import { choiceOption } from "./arguments.js";
+
+const IdsLine = z.strictObject({ ids: z.array(z.int().nonnegative()).min(1) });
+
+interface ScoreOptions {
+  readonly policy: string;
+  readonly ids: string;
+  readonly device: (typeof DEVICES)[number];
+}
+
+/** Lines of a file of `{"ids": [...]}`. @throws ConfigError with file and line */
+async function readIds(file: string): Promise<number[][]> {
+  const lines: number[][] = [];
+  let number = 0;
+  try {
+    for await (const line of createInterface({ input: createReadStream(file), crlfDelay: Infinity })) {
+      number++;
+      if (line.trim() !== "") lines.push(IdsLine.parse(JSON.parse(line)).ids);
+    }
+  } catch (cause) {
+    const at = number === 0 ? file : `${file}:${number}`;
+    throw new ConfigError({ at, need: 'lines of {"ids": [token ids]}', cause });
+  }
+  return lines;
+}
+
+/** `retort score`: log-probabilities of given token ids. */
+export const scoreCommand = (): Command =>
+  new Command("score")
+    .description("Print the log-probability that a policy gives each token id, given those before it.")
+    .requiredOption("--policy <folder>", "policy folder (config.json, model.safetensors)")
+    .requiredOption("--ids <file>", 'JSONL, {"ids": [...]} a line')
+    .addOption(choiceOption("--device <name>", "what computes", DEVICES, "auto"))
+    .addHelpText(
+      "after",
+      `
+Prints {"log_probs": [...]} a line: the natural log of each id after the first.
+Example:
+  $ echo '{"ids":[1,5,7]}' > ids.jsonl && retort score --policy runs/quickstart/checkpoints/step-000120/policy --ids ids.jsonl`,
+    )
+    .action(async (options: ScoreOptions) => {
+      const sequences = await readIds(options.ids);
+      const { scoreIds } = await import("../coordinator/score-ids.js");
+      const scored = await scoreIds({ policy: options.policy, device: options.device, sequences });
+      for (const logProbs of scored) {
+        process.stdout.write(`${JSON.stringify({ log_probs: Array.from(logProbs) })}\n`);
+      }
+    });
