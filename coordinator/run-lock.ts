@@ -1,4 +1,4 @@
-/** One process a run directory: `run.lock` names it. The lock of a process that died is taken over. */
+/** A file that names the one process which may write a run directory or a result file. The lock of a process that died is taken over. */
 import { randomBytes } from "node:crypto";
 import { linkSync, readFileSync, renameSync, rmSync, writeFileSync } from "node:fs";
 import { hostname } from "node:os";
@@ -40,14 +40,18 @@ function readHolder(path: string): Holder | null {
   }
 }
 
-function refuse(folder: string, holder: Holder): never {
-  const elsewhere = holder.host !== hostname();
+/** What a refusal says. */
+export interface LockedThing {
+  readonly at: string;
+  readonly need: string;
+  readonly fix: string;
+}
+
+function refuse(path: string, holder: Holder, thing: LockedThing): never {
   throw new ConfigError({
-    at: folder,
-    need: `a run directory that no other process uses; process ${holder.pid} on ${holder.host} does`,
-    fix: elsewhere
-      ? `If that run is over, remove ${join(folder, "run.lock")}.`
-      : "Wait for it, stop it, or choose another directory with --set run.dir=DIR.",
+    at: thing.at,
+    need: `${thing.need}; process ${holder.pid} on ${holder.host} does`,
+    fix: holder.host === hostname() ? thing.fix : `If that process is over, remove ${path}.`,
   });
 }
 
@@ -70,12 +74,11 @@ function removeStale(path: string, stale: string): void {
 }
 
 /**
- * Takes the lock of a folder that exists.
+ * Takes a lock; its folder exists.
  * @returns a function that lets it go; calling it twice does no harm
  * @throws ConfigError when a living process holds it, this one included
  */
-export function lockFolder(folder: string): () => void {
-  const path = join(folder, "run.lock");
+export function lockFile(path: string, thing: LockedThing): () => void {
   const own: Holder = { pid: process.pid, started: startOf(process.pid) ?? "", host: hostname() };
   const temporary = `${path}.${randomBytes(4).toString("hex")}`;
   writeFileSync(temporary, JSON.stringify(own));
@@ -88,7 +91,7 @@ export function lockFolder(folder: string): () => void {
         if ((error as NodeJS.ErrnoException).code !== "EEXIST" || attempt === 3) throw error;
       }
       const holder = readHolder(path);
-      if (holder !== null && (holder.host !== own.host || isAlive(holder))) refuse(folder, holder);
+      if (holder !== null && (holder.host !== own.host || isAlive(holder))) refuse(path, holder, thing);
       removeStale(path, holder === null ? readOrEmpty(path) : JSON.stringify(holder));
     }
   } finally {
@@ -107,3 +110,11 @@ function readOrEmpty(path: string): string {
     return "";
   }
 }
+
+/** Takes the lock of a run directory that exists. */
+export const lockFolder = (folder: string): (() => void) =>
+  lockFile(join(folder, "run.lock"), {
+    at: folder,
+    need: "a run directory that no other process uses",
+    fix: "Wait for it, stop it, or choose another directory with --set run.dir=DIR.",
+  });

@@ -1,0 +1,70 @@
+/** A run's configuration: the parts' schemas under one roof, and what must agree between them. */
+import { availableParallelism } from "node:os";
+import { z } from "zod";
+import { PolicyConfig } from "../policy/run-config.js";
+import { RolloutConfig } from "../rollout/config.js";
+import { hasTeacher, ObjectiveConfig, OptimizerConfig } from "../trainer/index.js";
+import { VerifierConfig } from "../verifiers/index.js";
+import { loadConfigFile } from "./config-file.js";
+import {
+  CheckpointSection,
+  EvaluationSection,
+  LanguagesSection,
+  LoggingSection,
+  RunSection,
+} from "./sections.js";
+import { TasksSection } from "./tasks-section.js";
+
+/** The run file, before what must agree between its sections is checked. */
+const Sections = z.strictObject({
+  run: RunSection.prefault({}),
+  policy: PolicyConfig,
+  tasks: TasksSection,
+  languages: LanguagesSection.prefault({}),
+  rollout: RolloutConfig.prefault({}),
+  verifier: VerifierConfig.prefault({}),
+  objective: ObjectiveConfig,
+  optimizer: OptimizerConfig,
+  evaluation: EvaluationSection.prefault({}),
+  checkpoint: CheckpointSection.prefault({}),
+  logging: LoggingSection.prefault({}),
+});
+
+/** What a run file (YAML) holds. */
+export const RunConfig = Sections.superRefine((config, context) => {
+  const complain = (path: string[], message: string): void =>
+    context.addIssue({ code: "custom", path, message });
+  const { objective, rollout } = config;
+  if (objective.type === "grpo" && rollout.samples_per_prompt < 2) {
+    complain(
+      ["rollout", "samples_per_prompt"],
+      "need an integer of 2 or more. GRPO compares siblings: raise it, or learn from feedback with objective.type: sdpo",
+    );
+  }
+  if (hasTeacher(objective) && rollout.samples_per_prompt < 2 && objective.feedback === "never") {
+    complain(
+      ["objective", "feedback"],
+      "with one sample there is no sibling to show the teacher, and feedback: never leaves it nothing. Raise rollout.samples_per_prompt, or allow feedback",
+    );
+  }
+  if (config.policy.from_scratch && !("family" in config.tasks)) {
+    complain(["policy", "from_scratch"], "need tasks.family: only a generated family can make a warm start");
+  }
+}).meta({ title: "Retort run" });
+export type RunConfig = z.infer<typeof RunConfig>;
+
+/**
+ * Reads a run file. Paths in it are relative to it; `run.dir` is relative to the working directory, as are paths that
+ * come from the command line. Thread count and run directory are filled in, so that the saved file says them.
+ * @param overrides - `a.b=value` texts of --set
+ * @throws ConfigError with a line for each mistake: file, line, column, path, reason, nearest right key
+ */
+export function loadRunConfig(file: string, overrides: readonly string[] = []): RunConfig {
+  const config = loadConfigFile(file, RunConfig, overrides);
+  const { run, policy } = config;
+  return {
+    ...config,
+    run: { ...run, dir: run.dir ?? `runs/${run.name}` },
+    policy: { ...policy, threads: policy.threads ?? availableParallelism() },
+  };
+}
