@@ -179,5 +179,5 @@ test("a lock whose process number now belongs to another process is stale", asyn
 test("a lock from another machine is never taken over", async () => {
   mkdirSync(folder);
   writeFileSync(join(folder, "run.lock"), JSON.stringify({ pid: 1, started: "1", host: "elsewhere" }));
-  await expect(open(false)).rejects.toThrow(`If that run is over, remove ${join(folder, "run.lock")}.`);
+  await expect(open(false)).rejects.toThrow(`If that process is over, remove ${join(folder, "run.lock")}.`);
 });
