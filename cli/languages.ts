@@ -18,7 +18,6 @@ const withOptions = (command: Command): Command =>
 export const languagesCommand = (): Command =>
   withOptions(new Command("languages"))
     .description("List the languages that programs may be written in.")
-    .enablePositionalOptions()
     .addHelpText("after", "\nExamples:\n  $ retort languages\n  $ retort languages check --json")
     .action(async (options: LanguagesOptions) => {
       const { loadLanguages } = await import("../verifiers/index.js");

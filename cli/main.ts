@@ -21,6 +21,7 @@ const program = new Command("retort")
   .description("Trains code-writing language models on what happens when their programs run.")
   .version(version)
   .showHelpAfterError("(--help shows what this command takes)")
+  .enablePositionalOptions()
   .configureHelp({ showGlobalOptions: true })
   .addHelpText(
     "after",

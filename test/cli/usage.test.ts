@@ -1,0 +1,100 @@
+import { execFile } from "node:child_process";
+import { mkdtempSync, rmSync, writeFileSync } from "node:fs";
+import { tmpdir } from "node:os";
+import { join } from "node:path";
+import { promisify } from "node:util";
+import { afterAll, expect, test } from "vitest";
+import { packageRoot } from "../../core/index.js";
+import { retort } from "./retort.js";
+
+const folder = mkdtempSync(join(tmpdir(), "cli-"));
+afterAll(() => rmSync(folder, { recursive: true }));
+
+const COMMANDS = [
+  ["train"],
+  ["eval"],
+  ["generate"],
+  ["score"],
+  ["run"],
+  ["languages"],
+  ["languages", "check"],
+  ["config"],
+  ["config", "schema"],
+  ["config", "check"],
+];
+
+test.each(COMMANDS)("retort %s %s has help with an example, on stdout, exit 0", async (...command) => {
+  const words = command.filter((word) => typeof word === "string");
+  const { code, stdout, stderr } = await retort([...words, "--help"]);
+  expect([code, stderr]).toEqual([0, ""]);
+  expect(stdout).toContain(`Usage: retort ${words.join(" ")}`);
+  if (words.join() !== "config") expect(stdout).toMatch(/Examples?:\n {2}\$ /);
+});
+
+test("the help lists every command", async () => {
+  const { stdout } = await retort(["--help"]);
+  for (const [name] of COMMANDS) expect(stdout).toMatch(new RegExp(`^ {2}${name}\\b`, "m"));
+});
+
+test("--version prints the package's version", async () => {
+  expect((await retort(["--version"])).stdout).toMatch(/^\d+\.\d+\.\d+\n$/);
+});
+
+test.each([
+  { args: [], says: "Usage: retort" },
+  { args: ["trian", "x"], says: "(Did you mean train?)" },
+  { args: ["train"], says: "missing required argument 'run.yaml'" },
+  { args: ["train", "a.yaml", "b.yaml"], says: "too many arguments" },
+  { args: ["train", "a.yaml", "--rsume"], says: "(Did you mean --resume?)" },
+  { args: ["eval", "--tasks", "t.jsonl"], says: "required option '--out <file>' not specified" },
+  {
+    args: ["eval", "--tasks", "t", "--out", "o", "--references", "--workers", "0"],
+    says: "Need an integer of 1 or more.",
+  },
+  {
+    args: ["generate", "--policy", "p", "--prompt", "x", "--device", "gpu"],
+    says: "Allowed choices are auto, cpu",
+  },
+])("wrong usage is exit 2 and says what is wrong: $args", async ({ args, says }) => {
+  const { code, stdout, stderr } = await retort(args);
+  expect([code, stdout]).toEqual([2, ""]);
+  expect(stderr).toContain(says);
+});
+
+test("a wrong run file is exit 2, with file, line, path and the nearest key, and nothing starts", async () => {
+  const file = join(folder, "wrong.yaml");
+  writeFileSync(
+    file,
+    "policy: {path: p}\ntasks: {family: quickstart}\nobjective: {type: sdpo}\noptimizer: {type: adamw}\nrollout:\n  temprature: 1\n",
+  );
+  const wanted = `retort: ${file}:6:3: rollout.temprature: unknown key. Did you mean rollout.temperature?\n`;
+  for (const command of [["config", "check"], ["train"]]) {
+    expect(await retort([...command, file], { cwd: folder })).toEqual({
+      code: 2,
+      stdout: "",
+      stderr: wanted,
+    });
+  }
+});
+
+test("a right run file is exit 0; --resolved prints it with every default, and that is right too", async () => {
+  const shipped = "configs/runs/quickstart.yaml";
+  expect((await retort(["config", "check", shipped])).code).toBe(0);
+  const { stdout } = await retort(["config", "check", shipped, "--resolved", "--set", "run.seed=5"]);
+  const file = join(folder, "resolved.yaml");
+  writeFileSync(file, stdout);
+  expect(stdout).toContain("  seed: 5\n");
+  expect((await retort(["config", "check", file, "--resolved"])).stdout).toBe(stdout);
+});
+
+test.each(["run", "language", "task"])("the JSON Schema of a %s is JSON on stdout", async (of) => {
+  const { code, stdout } = await retort(["config", "schema", "--of", of]);
+  expect([code, (JSON.parse(stdout) as { type: string }).type]).toEqual([0, "object"]);
+});
+
+test("npx retort works in a checkout", async () => {
+  const { stdout } = await promisify(execFile)("npx", ["--no-install", "retort", "--version"], {
+    cwd: packageRoot,
+  });
+  expect(stdout).toMatch(/^\d+\.\d+\.\d+\n$/);
+});
