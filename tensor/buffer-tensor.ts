@@ -14,7 +14,7 @@ function reader({ dtype, shape }: TensorSpec): Promise<ort.InferenceSession> {
   const key: ReaderKey = `${dtype} ${shape.length}`;
   let session = readers.get(key);
   if (!session) {
-    const graph = new Graph({ fusedMatMul: false, racingScatter: false });
+    const graph = new Graph({ fusedMatMul: false, racingScatter: false, missing: new Set() });
     const anyLength = shape.map(() => -1);
     const input = graph.input("x", anyLength, dtype);
     const { bytes } = encodeModel("read", [input], [input]);
@@ -24,17 +24,53 @@ function reader({ dtype, shape }: TensorSpec): Promise<ort.InferenceSession> {
   return session;
 }
 
+/**
+ * An ONNX Runtime session that lives until it is closed and its last GPU buffer is disposed of: a buffer whose session
+ * is gone takes the process down when it is touched.
+ */
+export class SharedSession {
+  private buffers = 0;
+  private isClosing = false;
+
+  constructor(readonly session: ort.InferenceSession) {}
+
+  /** Wraps an output that stays on the GPU. */
+  buffer(spec: TensorSpec, tensor: ort.Tensor): DeviceTensor {
+    this.buffers++;
+    return new BufferTensor(spec, tensor, () => {
+      this.buffers--;
+      // Nobody waits for a release that comes late; it cannot fail in a way that matters to the caller.
+      if (this.isClosing && this.buffers === 0) void this.session.release();
+    });
+  }
+  async close(): Promise<void> {
+    this.isClosing = true;
+    if (this.buffers === 0) await this.session.release();
+  }
+}
+
 /** A tensor in a GPU buffer. Valid in the thread that made it. */
 export class BufferTensor implements DeviceTensor {
+  private isDisposed = false;
+
   constructor(
     readonly spec: TensorSpec,
-    readonly tensor: ort.Tensor,
+    private readonly buffer: ort.Tensor,
+    private readonly afterDispose: () => void,
   ) {}
+  /** @throws Error after dispose: ONNX Runtime would read freed memory */
+  get tensor(): ort.Tensor {
+    if (this.isDisposed) throw new Error("a GPU tensor was used after it was disposed of");
+    return this.buffer;
+  }
   async read(): Promise<HostArray> {
     const { o0 } = await (await reader(this.spec)).run({ i0: this.tensor });
     return o0!.data as HostArray;
   }
   dispose(): void {
-    this.tensor.dispose();
+    if (this.isDisposed) return;
+    this.isDisposed = true;
+    this.buffer.dispose();
+    this.afterDispose();
   }
 }

@@ -32,12 +32,12 @@ export interface CompileOptions {
   readonly profilePath?: string;
 }
 
-const CPU: Dialect = { fusedMatMul: true, racingScatter: true };
+const CPU: Dialect = { fusedMatMul: true, racingScatter: true, missing: new Set() };
 const DIALECTS: Record<Provider, Dialect> = {
   cpu: CPU,
   tensorflow: CPU,
-  cuda: { fusedMatMul: true, racingScatter: false },
-  webgpu: { fusedMatMul: false, racingScatter: false },
+  cuda: { fusedMatMul: true, racingScatter: false, missing: new Set() },
+  webgpu: { fusedMatMul: false, racingScatter: false, missing: new Set(["Sign", "Or"]) },
 };
 
 /** A recorded function: its inputs and outputs as values of one graph, by name. */

@@ -7,6 +7,12 @@ export type TensorMap = Readonly<Record<string, tf.Tensor>>;
 
 registerGradients();
 
+/** The same tensor, through which no gradient flows. */
+export function stopGradient<T extends tf.Tensor>(x: T): T {
+  const cut = tf.customGrad((y) => ({ value: tf.clone(y as T), gradFunc: (dy: T) => tf.zerosLike(dy) }));
+  return cut(x);
+}
+
 /** A loss and what else its forward pass shows, such as metrics. No gradient flows from the extras. */
 export interface LossWithExtras {
   readonly loss: tf.Scalar;

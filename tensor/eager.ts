@@ -15,7 +15,8 @@ import {
   type Value,
 } from "./values.js";
 
-const PEERS = ["@tensorflow/tfjs-node-gpu", "@tensorflow/tfjs-node"];
+/** Optional peers, in order of preference. */
+export const TENSORFLOW_PACKAGES = ["@tensorflow/tfjs-node-gpu", "@tensorflow/tfjs-node"];
 
 /**
  * Makes TensorFlow tfjs's active backend.
@@ -25,7 +26,7 @@ const PEERS = ["@tensorflow/tfjs-node-gpu", "@tensorflow/tfjs-node"];
 export async function useTensorflowBackend(): Promise<string> {
   const require = createRequire(import.meta.url);
   let cause: unknown;
-  for (const peer of PEERS) {
+  for (const peer of TENSORFLOW_PACKAGES) {
     try {
       require(peer);
       if (await tf.setBackend("tensorflow")) return peer;
@@ -36,8 +37,8 @@ export async function useTensorflowBackend(): Promise<string> {
   throw new ConfigError({
     at: "policy.device",
     got: "tensorflow",
-    need: `one of the packages ${PEERS.join(" and ")}, which are not installed or do not load here`,
-    fix: `npm install ${PEERS[0]} (NVIDIA GPU) or npm install ${PEERS[1]}; or choose policy.device: cpu`,
+    need: `one of the packages ${TENSORFLOW_PACKAGES.join(" and ")}, which are not installed or do not load here`,
+    fix: `npm install ${TENSORFLOW_PACKAGES[0]} (NVIDIA GPU) or npm install ${TENSORFLOW_PACKAGES[1]}; or choose policy.device: cpu`,
     cause,
   });
 }

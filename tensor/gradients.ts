@@ -32,6 +32,9 @@ export function sumToShape(x: tf.Tensor, shape: readonly number[]): tf.Tensor {
   return tf.reshape(axes.length > 0 ? tf.sum(x, axes) : x, [...shape]);
 }
 
+/** tfjs wants float32 gradients, of integers and truth values too. */
+const noGradient = (x: tf.Tensor) => (): tf.Tensor => tf.zeros(x.shape);
+
 const asFloat = (condition: tf.Tensor): tf.Tensor => tf.cast(condition, "float32");
 
 /** Of a larger or smaller of two: to the one that was taken, to the first where both are equal. */
@@ -80,7 +83,7 @@ const gather: Gradient = (dy, [x, indices], attributes) => {
       tf.oneHot(tf.reshape(tf.cast(indices!, "int32"), outer), length, 1, 0, "float32");
     return {
       x: () => tf.mul(tf.reshape(dy, [...outer, 1]), picked()),
-      indices: () => tf.zerosLike(indices!),
+      indices: noGradient(indices!),
     };
   }
   return {
@@ -92,7 +95,7 @@ const gather: Gradient = (dy, [x, indices], attributes) => {
       const ids = tf.reshape(flat, [count * taken]) as tf.Tensor1D;
       return tf.reshape(tf.unsortedSegmentSum(values, ids, count * length), x!.shape);
     },
-    indices: () => tf.zerosLike(indices!),
+    indices: noGradient(indices!),
   };
 };
 
@@ -104,8 +107,47 @@ const tile: Gradient = (dy, [x], attributes) => {
   return { x: () => tf.reshape(tf.sum(tf.reshape(dy, interleaved), copies), x!.shape) };
 };
 
+/** Of the k largest along the last axis: to where they stood. */
+const topK = (
+  dy: tf.Tensor | tf.Tensor[],
+  [x, indices]: readonly tf.Tensor[],
+): Record<string, () => tf.Tensor> => ({
+  x: () => {
+    const [values, taken] = [(dy as tf.Tensor[])[0]!, indices!.shape.at(-1)!];
+    const length = x!.shape.at(-1)!;
+    const rows = x!.size / length;
+    const starts = tf.reshape(tf.range(0, x!.size, length, "int32"), [rows, 1]);
+    const flat = tf.reshape(tf.add(starts, tf.reshape(indices!, [rows, taken])), [-1]) as tf.Tensor1D;
+    return tf.reshape(tf.unsortedSegmentSum(tf.reshape(values, [-1]), flat, x!.size), x!.shape);
+  },
+});
+
+const COMPARISONS = [
+  "Equal",
+  "NotEqual",
+  "Greater",
+  "GreaterEqual",
+  "Less",
+  "LessEqual",
+  "LogicalAnd",
+  "LogicalOr",
+];
+
 /** Registers all of them; again does no harm. */
 export function registerGradients(): void {
+  // tfjs stops with an error at a condition that depends on a parameter; its derivative is 0.
+  for (const name of COMPARISONS) {
+    replaceGradient(name, ["a", "b"], (_, [a, b]) => ({ a: noGradient(a!), b: noGradient(b!) }));
+  }
+  for (const name of ["LogicalNot", "All", "Any"]) {
+    replaceGradient(name, ["x"], (_, [x]) => ({ x: noGradient(x!) }));
+  }
+  tf.registerGradient({
+    kernelName: "TopK",
+    inputsToSave: ["x"],
+    outputsToSave: [false, true],
+    gradFunc: topK,
+  });
   replaceGradient("BatchMatMul", ["a", "b"], matMul);
   replaceGradient("GatherV2", ["x", "indices"], gather);
   replaceGradient("Tile", ["x"], tile);
@@ -114,6 +156,11 @@ export function registerGradients(): void {
   replaceGradient("SquaredDifference", ["a", "b"], (dy, [a, b]) => {
     const slope = (): tf.Tensor => tf.mul(dy, tf.mul(tf.sub(a!, b!), 2));
     return { a: () => sumToShape(slope(), a!.shape), b: () => sumToShape(tf.neg(slope()), b!.shape) };
+  });
+  // tfjs transposes the result once more where the axis is not the last
+  replaceGradient("Cumsum", [], (dy, _, attributes) => {
+    const { axis, exclusive, reverse } = attributes as unknown as tf.CumsumAttrs;
+    return { x: () => tf.cumsum(dy, axis, exclusive, !reverse) };
   });
   // d x^(-1/2) = -1/2 y^3: no power, no division
   replaceGradient(
@@ -124,10 +171,10 @@ export function registerGradients(): void {
   );
   replaceGradient("GatherNd", ["params", "indices"], (dy, [params, indices]) => ({
     params: () => tf.scatterND(indices as tf.Tensor<tf.Rank>, dy, params!.shape as [number]),
-    indices: () => tf.zerosLike(indices!),
+    indices: noGradient(indices!),
   }));
   replaceGradient("ScatterNd", ["indices"], (dy, [indices]) => ({
     updates: () => tf.gatherND(dy, indices!),
-    indices: () => tf.zerosLike(indices!),
+    indices: noGradient(indices!),
   }));
 }

@@ -55,6 +55,8 @@ export interface Dialect {
   readonly fusedMatMul: boolean;
   /** ScatterND with add loses updates of repeated indices. */
   readonly racingScatter: boolean;
+  /** ONNX ops that the provider has no kernel for and that we can say in others. */
+  readonly missing: ReadonlySet<string>;
 }
 
 /** Records nodes. One per compiled function. */

@@ -8,6 +8,8 @@ export interface NodeProfile {
   readonly op: string;
   /** "CPUExecutionProvider", "WebGpuExecutionProvider", "CUDAExecutionProvider" */
   readonly provider: string;
+  /** Element types of its inputs and outputs, in ONNX's words: "float", "int32", "int64", "bool" */
+  readonly types: readonly string[];
   readonly runs: number;
   readonly totalMs: number;
 }
@@ -26,7 +28,12 @@ interface ProfileEvent {
   readonly cat: string;
   readonly name: string;
   readonly dur: number;
-  readonly args?: { readonly op_name?: string; readonly provider?: string };
+  readonly args?: {
+    readonly op_name?: string;
+    readonly provider?: string;
+    readonly input_type_shape?: readonly Record<string, unknown>[];
+    readonly output_type_shape?: readonly Record<string, unknown>[];
+  };
 }
 
 /** Reads a profile that `profilePath` asked for. The function must have been disposed of. */
@@ -41,6 +48,7 @@ export function readProfile(path: string): NodeProfile[] {
       node,
       op: args.op_name,
       provider: args.provider,
+      types: [...(args.input_type_shape ?? []), ...(args.output_type_shape ?? [])].flatMap(Object.keys),
       runs: (known?.runs ?? 0) + 1,
       totalMs: (known?.totalMs ?? 0) + dur / 1000,
     });

@@ -2,7 +2,7 @@
 import { availableParallelism } from "node:os";
 import * as ort from "onnxruntime-node";
 import { InfrastructureError } from "../core/index.js";
-import { BufferTensor } from "./buffer-tensor.js";
+import { BufferTensor, SharedSession } from "./buffer-tensor.js";
 import type { OnnxModel } from "./onnx.js";
 import { collectProfile } from "./profile.js";
 import {
@@ -60,15 +60,16 @@ export async function openSession(
       cause,
     });
   }
+  const shared = new SharedSession(session);
   return {
     ...signature,
-    run: (feeds) => runSession(session, signature, options, feeds),
+    run: (feeds) => runSession(shared, signature, options, feeds),
     dispose: async () => {
       if (options.profilePath) {
         session.endProfiling();
         collectProfile(options.profilePath);
       }
-      await session.release();
+      await shared.close();
     },
   };
 }
@@ -81,7 +82,7 @@ function feedTensor(spec: TensorSpec, value: Value): ort.Tensor {
 }
 
 async function runSession(
-  session: ort.InferenceSession,
+  shared: SharedSession,
   signature: Signature,
   options: SessionOptions,
   feeds: Readonly<Record<string, Value>>,
@@ -90,7 +91,7 @@ async function runSession(
   const tensors = Object.entries(signature.inputs).map(
     ([name, spec], i) => [`i${i}`, feedTensor(spec, feeds[name]!)] as const,
   );
-  const results = await session.run(Object.fromEntries(tensors));
+  const results = await shared.session.run(Object.fromEntries(tensors));
   return Object.fromEntries(
     Object.entries(signature.outputs).map(([name, spec], i) => {
       const tensor = results[`o${i}`]!;
@@ -98,7 +99,7 @@ async function runSession(
       return [
         name,
         tensor.location === "gpu-buffer"
-          ? new BufferTensor(spec, tensor)
+          ? shared.buffer(spec, tensor)
           : new HostTensor(spec, tensor.data as HostArray),
       ];
     }),

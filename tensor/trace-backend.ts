@@ -6,6 +6,9 @@ import * as tf from "@tensorflow/tfjs-core";
 import "@tensorflow/tfjs"; // registers the gradients of all ops, and tfjs's own cpu backend
 import type { ElementType, Graph, Value } from "./graph.js";
 
+// Production mode keeps tfjs's advice to install another backend off the terminal.
+tf.enableProdMode();
+
 export const TRACE_BACKEND = "retort-trace";
 
 /** What a traced tensor's dataId stands for. A fresh object for each tensor, since tfjs counts them. */

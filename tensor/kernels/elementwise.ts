@@ -1,6 +1,6 @@
 /** Elementwise ops, comparisons and logic. */
 import type * as tf from "@tensorflow/tfjs-core";
-import { asNumber, binary, cast, expand, select, unary } from "../arithmetic.js";
+import { asNumber, binary, cast, select, unary } from "../arithmetic.js";
 import type { Graph, Value } from "../graph.js";
 import { defineKernel, elementType } from "../trace-backend.js";
 
@@ -44,7 +44,6 @@ const ARITHMETIC: Record<string, (graph: Graph, a: Value, b: Value) => Value> = 
 const UNARY: Record<string, string> = {
   Neg: "Neg",
   Abs: "Abs",
-  Sign: "Sign",
   Exp: "Exp",
   Log: "Log",
   Sqrt: "Sqrt",
@@ -66,17 +65,11 @@ const UNARY: Record<string, string> = {
 };
 
 const DERIVED: Record<string, (graph: Graph, x: Value, attributes: tf.NamedAttrMap) => Value> = {
+  Sign: sign,
   Rsqrt: (graph, x) => unary(graph, "Reciprocal", unary(graph, "Sqrt", x)),
   Square: (graph, x) => binary(graph, "Mul", x, x),
   Log1p: log1p,
-  // tanh(x / 2) * (e^x + 1) is e^x - 1 without the cancellation near 0.
-  Expm1: (graph, x) =>
-    binary(
-      graph,
-      "Mul",
-      unary(graph, "Tanh", binary(graph, "Mul", x, scalar(graph, 0.5, x))),
-      binary(graph, "Add", unary(graph, "Exp", x), scalar(graph, 1, x)),
-    ),
+  Expm1: expm1,
   Step: (graph, x, { alpha }) =>
     select(
       graph,
@@ -99,6 +92,18 @@ const DERIVED: Record<string, (graph: Graph, x: Value, attributes: tf.NamedAttrM
   LogicalNot: (graph, x) => unary(graph, "Not", x),
 };
 
+function sign(graph: Graph, x: Value): Value {
+  if (!graph.dialect.missing.has("Sign")) return unary(graph, "Sign", x);
+  const zero = scalar(graph, 0, x);
+  const isTrue = (op: string): Value => cast(graph, binary(graph, op, x, zero, "bool"), x.type);
+  return binary(graph, "Sub", isTrue("Greater"), isTrue("Less"));
+}
+
+function or(graph: Graph, a: Value, b: Value): Value {
+  if (!graph.dialect.missing.has("Or")) return binary(graph, "Or", a, b, "bool");
+  return unary(graph, "Not", binary(graph, "And", unary(graph, "Not", a), unary(graph, "Not", b), "bool"));
+}
+
 function clip(graph: Graph, x: Value, low: number, high: number): Value {
   return graph.node("Clip", [x, scalar(graph, low, x), scalar(graph, high, x)], {
     shape: x.shape,
@@ -106,23 +111,32 @@ function clip(graph: Graph, x: Value, low: number, high: number): Value {
   });
 }
 
-/** log(1 + x) accurate near 0. @see Higham, Accuracy and Stability of Numerical Algorithms, 2002, section 1.14.1 */
-function log1p(graph: Graph, x: Value): Value {
-  const one = scalar(graph, 1, x);
-  const sum = binary(graph, "Add", x, one);
-  const correction = binary(graph, "Div", x, binary(graph, "Sub", sum, one));
-  const precise = binary(graph, "Mul", unary(graph, "Log", sum), correction);
-  return select(graph, binary(graph, "Equal", sum, one, "bool"), x, precise);
+/** x * (c0 + x * (c1 + ...)) where |x| < bound, else another function: accurate near 0 on every provider. */
+function nearZero(
+  graph: Graph,
+  x: Value,
+  bound: number,
+  coefficients: readonly number[],
+  otherwise: Value,
+): Value {
+  const series = coefficients.reduceRight<Value>(
+    (sum, c) => binary(graph, "Mul", x, binary(graph, "Add", sum, scalar(graph, Math.fround(c), x))),
+    scalar(graph, 0, x),
+  );
+  const isNear = binary(graph, "Less", unary(graph, "Abs", x), scalar(graph, bound, x), "bool");
+  return select(graph, isNear, series, otherwise);
 }
 
-/** tfjs lets a condition of rank 1 choose whole rows. */
-function selectRows(graph: Graph, { condition, t, e }: Readonly<Record<string, Value>>): Value {
-  const isRowwise = condition!.shape.length === 1 && t!.shape.length > 1;
-  const shape = isRowwise ? [condition!.shape[0]!, ...t!.shape.slice(1).map(() => 1)] : condition!.shape;
-  const wide = isRowwise
-    ? graph.node("Reshape", [condition!, graph.int64(shape)], { shape, type: "bool" })
-    : condition!;
-  return expand(graph, select(graph, wide, t!, e!), t!.shape);
+/** log(1 + x). */
+function log1p(graph: Graph, x: Value): Value {
+  const plain = unary(graph, "Log", binary(graph, "Add", x, scalar(graph, 1, x)));
+  return nearZero(graph, x, 0.03, [1, -1 / 2, 1 / 3, -1 / 4, 1 / 5], plain);
+}
+
+/** e^x - 1. */
+function expm1(graph: Graph, x: Value): Value {
+  const plain = binary(graph, "Sub", unary(graph, "Exp", x), scalar(graph, 1, x));
+  return nearZero(graph, x, 0.1, [1, 1 / 2, 1 / 6, 1 / 24, 1 / 120], plain);
 }
 
 export function defineElementwiseKernels(): void {
@@ -136,8 +150,8 @@ export function defineElementwiseKernels(): void {
     defineKernel(name, (graph, { x }, attributes) => record(graph, x!, attributes));
   }
   defineKernel("LogicalAnd", (graph, { a, b }) => binary(graph, "And", a!, b!, "bool"));
-  defineKernel("LogicalOr", (graph, { a, b }) => binary(graph, "Or", a!, b!, "bool"));
-  defineKernel("Select", selectRows);
+  defineKernel("LogicalOr", (graph, { a, b }) => or(graph, a!, b!));
+  defineKernel("Select", (graph, { condition, t, e }) => select(graph, condition!, t!, e!));
   defineKernel("AddN", (graph, inputs) =>
     Object.values(inputs).reduce((sum, x) => binary(graph, "Add", sum, x)),
   );

@@ -31,7 +31,7 @@ function segmentSum(graph: Graph, updates: Value, ids: Value, rows: number): Val
     return matrixProduct(graph, oneHot(graph, ids, rows, "float32"), updates, true, false);
   }
   const zeros = graph.fill(0, output.shape, updates.type);
-  const index = reshape(graph, cast(graph, ids, "int64"), [count, 1]);
+  const index = cast(graph, reshape(graph, ids, [count, 1]), "int64");
   if (!graph.dialect.racingScatter) {
     return graph.node("ScatterND", [zeros, index, updates], output, { reduction: { text: "add" } });
   }
