@@ -1,0 +1,5 @@
+export type { ProgramInputs, RunLua, RunPrograms } from "./batch.js";
+export { createBatchRunner } from "./batch.js";
+export type { Family } from "./family.js";
+export { prepareFamily } from "./family.js";
+export type { Senses } from "./senses.js";
