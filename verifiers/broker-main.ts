@@ -3,7 +3,7 @@
  * and with 1 GB resident that blocks the event loop 22 ms; and bubblewrap dies with the thread that spawned it, which may
  * not be a worker's. It ends, and all sandboxes with it, when its parent's end of the channel closes.
  */
-import { readdirSync, readFileSync } from "node:fs";
+import { closeSync, readdirSync, readFileSync } from "node:fs";
 import { ConfigError } from "../core/index.js";
 import { type Host, probeHost } from "./host.js";
 import type { BrokerOptions, FromBroker, Job, ToBroker } from "./job.js";
@@ -16,6 +16,21 @@ const open = new Map<number, Sandbox>();
 const inputs = new Map<number, { send: ((bytes: Buffer | null) => void) | null; early: (Buffer | null)[] }>();
 let host: Host | null = null;
 let workers = 0;
+
+const CLOSE_ON_EXEC = 0o2000000;
+
+/** Descriptors that whoever started us left open would pass through spawn into the sandboxes (Node shields the first 16). */
+function closeInherited(): void {
+  for (const name of readdirSync("/proc/self/fd")) {
+    const fd = Number(name);
+    try {
+      const flags = /^flags:\s*([0-7]+)/m.exec(readFileSync(`/proc/self/fdinfo/${fd}`, "utf8"))?.[1];
+      if (fd > 2 && flags !== undefined && (Number.parseInt(flags, 8) & CLOSE_ON_EXEC) === 0) closeSync(fd);
+    } catch {
+      // the descriptor of this very listing
+    }
+  }
+}
 
 function send(message: FromBroker): void {
   if (process.connected) process.send?.(message);
@@ -98,6 +113,7 @@ function survivors(): number[] {
   return [...parents.keys()].filter((pid) => descends(pid));
 }
 
+closeInherited();
 process.on("message", (message: ToBroker) => {
   if (message.type === "start") void start(message.options);
   else if (message.type === "job") {
