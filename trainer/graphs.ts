@@ -1,4 +1,4 @@
-/** The compiled functions of an update, made when first needed and kept by shape. */
+/** The compiled functions of an update, made when first needed, the last ones kept by shape. */
 import * as tf from "@tensorflow/tfjs-core";
 import {
   type CompiledFunction,
@@ -57,6 +57,9 @@ export interface Graphs {
   dispose(): Promise<void>;
 }
 
+/** Each graph keeps the memory of its largest intermediate results; one that falls out is compiled anew when needed. */
+const GRAPHS_KEPT = 24;
+
 const float = (...shape: number[]): TensorSpec => ({ shape, dtype: "float32" });
 const int = (...shape: number[]): TensorSpec => ({ shape, dtype: "int32" });
 
@@ -70,7 +73,13 @@ export function createGraphs(options: GraphOptions): Graphs {
   ): Promise<CompiledFunction> => {
     const id = `${name} ${JSON.stringify(key)}`;
     const graph = made.get(id) ?? make(id);
+    made.delete(id); // and to the end: the first of the map is the one unused for longest
     made.set(id, graph);
+    if (made.size > GRAPHS_KEPT) {
+      const [oldest, unused] = made.entries().next().value!;
+      made.delete(oldest);
+      void unused.then((compiled) => compiled.dispose()).catch(() => {}); // its caller has seen a failure
+    }
     return graph;
   };
   const parameters = (prefix: string): Record<string, TensorSpec> =>
