@@ -1,3 +1,10 @@
-export type { Family, ProgramInputs, RunLua, RunPrograms, Senses } from "./lua-words/index.js";
-export { createBatchRunner, prepareFamily } from "./lua-words/index.js";
+export type {
+  Family,
+  ProgramInputs,
+  RunLua,
+  RunPrograms,
+  Senses,
+  TokenizerFiles,
+} from "./lua-words/index.js";
+export { buildTokenizer, createBatchRunner, prepareFamily } from "./lua-words/index.js";
 export { readTasks, tasksOf } from "./task-file.js";

@@ -3,3 +3,5 @@ export { createBatchRunner } from "./batch.js";
 export type { Family } from "./family.js";
 export { prepareFamily } from "./family.js";
 export type { Senses } from "./senses.js";
+export type { TokenizerFiles } from "./tokenizer.js";
+export { buildTokenizer } from "./tokenizer.js";
