@@ -70,7 +70,7 @@ export function teacherContexts(
         : Math.floor(uniformAt(seed, "demonstration", String(attempt.group), place) * candidates.length);
     const from = candidates[draw] ?? null;
     const shown = from === null ? null : attempts[from]!.completion;
-    const solution = shown !== null && options.removeThinking ? withoutThinking(shown) : shown;
+    const solution = (shown !== null && options.removeThinking ? withoutThinking(shown) : shown) || null;
     const isAllowed =
       options.feedback === "always" || (options.feedback === "without_demonstration" && from === null);
     const feedback = isAllowed && !isBlank(attempt.feedback) ? attempt.feedback : null;

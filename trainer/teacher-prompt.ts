@@ -18,7 +18,7 @@ export const SDPO_TEMPLATES: RepromptTemplates = {
 /** What the self-teacher may read besides the task. */
 export interface TeacherPromptParts {
   readonly prompt: string;
-  /** A program that passed; null or missing: none. */
+  /** A program that passed; null, missing or "": none. */
   readonly solution?: string | null;
   /** What execution said of the attempt; null, missing or blank: none. */
   readonly feedback?: string | null;
@@ -31,7 +31,7 @@ export interface TeacherPromptParts {
  */
 export function teacherPrompt({ prompt, solution, feedback, templates }: TeacherPromptParts): string {
   const text = { ...SDPO_TEMPLATES, ...templates };
-  const hasSolution = solution !== null && solution !== undefined;
+  const hasSolution = solution !== null && solution !== undefined && solution !== "";
   const hasFeedback = !isBlank(feedback);
   if (!hasSolution && !hasFeedback) return prompt;
   return fill(text.reprompt, {

@@ -156,6 +156,7 @@ describe("teacherPrompt", () => {
   });
 
   test("nothing to show: the bare prompt", () => {
+    expect(teacherPrompt({ prompt: "P", solution: "", feedback: "" })).toBe("P");
     expect(teacherPrompt({ prompt: "P", solution: null, feedback: " \n" })).toBe("P");
   });
 
