@@ -1,7 +1,5 @@
-/** A function over tfjs ops becomes a compiled one: recorded once, then run by ONNX Runtime, or eagerly by tfjs. */
-import type * as tf from "@tensorflow/tfjs-core";
 import { cast } from "./arithmetic.js";
-import type { TensorMap } from "./differentiate.js";
+import type { TracedFunction } from "./differentiate.js";
 import { eagerFunction } from "./eager.js";
 import { type Dialect, Graph, neededNodes, type Value } from "./graph.js";
 import { defineKernels } from "./kernels/index.js";
@@ -14,9 +12,6 @@ defineKernels();
 
 /** Where a compiled function runs; `tensorflow`: eagerly, on the tfjs backend that is active. */
 export type Provider = "cpu" | "webgpu" | "cuda" | "tensorflow";
-
-/** Outputs by name. Called once while it is compiled (on `tensorflow`: in every run). */
-export type TracedFunction = (inputs: TensorMap) => Record<string, tf.Tensor>;
 
 export interface CompileOptions {
   readonly provider: Provider;

@@ -5,6 +5,9 @@ import { registerGradients } from "./gradients.js";
 /** Tensors by name. */
 export type TensorMap = Readonly<Record<string, tf.Tensor>>;
 
+/** Outputs by name. Called once while it is compiled (on `tensorflow`: in every run). */
+export type TracedFunction = (inputs: TensorMap) => Record<string, tf.Tensor>;
+
 registerGradients();
 
 /** The same tensor, through which no gradient flows. */

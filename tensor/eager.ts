@@ -2,7 +2,7 @@
 import { createRequire } from "node:module";
 import * as tf from "@tensorflow/tfjs-core";
 import { ConfigError } from "../core/index.js";
-import type { TracedFunction } from "./compile.js";
+import type { TracedFunction } from "./differentiate.js";
 import {
   type CompiledFunction,
   checkFeeds,

@@ -93,9 +93,9 @@ test("index.ts lists a folder's public names one by one", () => {
   expect(starred).toEqual([]);
 });
 
-test("no file is longer than 300 lines", () => {
+test("no file is longer than 400 lines: at 300 one looks for the second idea", () => {
   const long = sources
     .map((file) => ({ file, lines: readFileSync(join(packageRoot, file), "utf8").split("\n").length }))
-    .filter(({ lines }) => lines > 300);
+    .filter(({ lines }) => lines > 400);
   expect(long).toEqual([]);
 });
