@@ -109,6 +109,7 @@ function rolloutOf(
 async function judge(context: AttemptContext, task: Task, rollout: Rollout): Promise<Attempt> {
   const program = extractProgram(rollout.completion, context.programIn);
   const language = task.language ?? context.language;
-  const verdict = await context.verifier.verify({ id: rollout.id, task, language, program });
+  const isTruncated = rollout.finishReason === "length";
+  const verdict = await context.verifier.verify({ id: rollout.id, task, language, program, isTruncated });
   return { task, rollout, program, verdict };
 }

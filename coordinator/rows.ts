@@ -31,6 +31,7 @@ export function stepRow(result: StepResult, memory: { rss: number; heap: number 
     pass_rate: rates.rate,
     statuses: rates.statuses,
     infrastructure: rates.infrastructure,
+    reward_failures: batch.filter(({ rewardFailure }) => rewardFailure !== undefined).length,
     groups_without_advantage: groupsWithoutAdvantage(result),
     completion_tokens: mean(lengths),
     truncated: truncated / batch.length,
@@ -61,7 +62,7 @@ function groupsWithoutAdvantage({ batch, scored }: StepResult): number {
 
 /** One row per rollout, in draw order: what was asked, what was written, what it did, what the update made of it. */
 export function rolloutRows({ batch, scored, step }: StepResult): Record<string, unknown>[] {
-  return batch.map(({ attempt: { task, rollout, program, verdict }, reward }, i) => {
+  return batch.map(({ attempt: { task, rollout, program, verdict }, reward, rewardFailure }, i) => {
     const teacher = scored.teachers[i];
     return {
       step,
@@ -90,6 +91,7 @@ export function rolloutRows({ batch, scored, step }: StepResult): Record<string,
         stderr,
       })),
       ...(verdict.reason === undefined ? {} : { reason: verdict.reason }),
+      ...(rewardFailure === undefined ? {} : { reward_failure: rewardFailure }),
       timing: { tests_ms: verdict.tests.map((test) => round(test.time_ms, 2)), cached: verdict.cached },
       memory: { tests_kb: verdict.tests.map((test) => test.memory_kb) },
     };

@@ -22,6 +22,8 @@ export interface RewardedAttempt {
   readonly attempt: Attempt;
   /** null: infrastructure, masked out of the update. */
   readonly reward: number | null;
+  /** Why the user's reward function gave none, where it failed: an infrastructure failure of theirs. */
+  readonly rewardFailure?: string;
 }
 
 export interface ScoringContext {

@@ -14,6 +14,10 @@ export const RunSection = z.strictObject({
 
 export const LanguagesSection = z.strictObject({
   default: z.string().default("python").describe("Language of tasks that name none."),
+  instruct: z
+    .boolean()
+    .default(true)
+    .describe("Put the default language's own instruction (`prompt` of its file) after each task's prompt."),
   folders: z
     .array(z.string().meta({ format: "path" }))
     .default([])

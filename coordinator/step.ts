@@ -1,6 +1,6 @@
 import type { Task } from "../core/index.js";
-import type { RunnerShape, SamplingOptions } from "../rollout/index.js";
-import type { UpdateMetrics } from "../trainer/index.js";
+import type { SamplingOptions } from "../rollout/index.js";
+import type { RewardFunction, UpdateMetrics } from "../trainer/index.js";
 import {
   type Attempt,
   type AttemptContext,
@@ -16,9 +16,6 @@ import {
   type ScoringContext,
   scoreSamples,
 } from "./score-samples.js";
-
-/** The user's reward of an attempt; null leaves it out of the update. */
-export type RewardFunction = (attempt: Attempt) => Promise<number | null>;
 
 /** Everything a step needs that does not change from step to step. */
 export interface StepContext {
@@ -88,8 +85,11 @@ async function rewardAttempts(
 ): Promise<RewardedAttempt[]> {
   return Promise.all(
     attempts.map(async (attempt) => {
-      const own = attempt.verdict.reward;
-      return { attempt, reward: own === null || reward === null ? own : await reward(attempt) };
+      const { task, rollout, verdict } = attempt;
+      if (verdict.reward === null || reward === null) return { attempt, reward: verdict.reward };
+      const outcome = await reward.score({ task, rollout, verdict });
+      const failure = outcome.reason === undefined ? {} : { rewardFailure: outcome.reason };
+      return { attempt, reward: outcome.reward, ...failure };
     }),
   );
 }
@@ -104,17 +104,5 @@ function stepTiming(started: number, timing: AttemptTiming, judged: number, read
     score: seconds(judged, ready),
     update: seconds(ready, now),
     sampledTokens: timing.sampling.tokens,
-  };
-}
-
-/** Shape of the sampler for a run: as many slots as rollouts of a step, and no more than the configuration allows. */
-export function samplerShape(
-  rollout: { slots: number; max_prompt_tokens: number; max_new_tokens: number },
-  sequences: number,
-): RunnerShape {
-  return {
-    slots: Math.min(rollout.slots, sequences),
-    promptLength: rollout.max_prompt_tokens,
-    cacheLength: rollout.max_prompt_tokens + rollout.max_new_tokens,
   };
 }

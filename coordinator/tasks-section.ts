@@ -18,6 +18,10 @@ const TaskFamily = z
     family: z
       .enum(["quickstart"])
       .describe("A generated family; run.seed fixes its meanings, tasks and splits."),
+    measure: z
+      .enum(["heldout", "tuning"])
+      .default("heldout")
+      .describe("Which tasks measure the run: heldout, or others like them for choosing settings by."),
     reward: path
       .optional()
       .describe("Module (.ts or .js) that exports `reward`, in place of 1 for accepted and 0 for failed."),

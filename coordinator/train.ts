@@ -38,7 +38,7 @@ export async function runTraining(config: RunConfig, options: TrainOptions): Pro
   const directory = await openRunDirectory(folder, { config, resume: options.resume, note: progress.note });
   let run: OpenRun | null = null;
   try {
-    run = await openRun(config, progress);
+    run = await openRun(config, progress, directory.folder);
     const status = await trainLoop(run, directory, progress, options.signal);
     progress.end();
     return await finish(run, directory, status, options);

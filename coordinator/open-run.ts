@@ -1,0 +1,158 @@
+import { availableParallelism } from "node:os";
+import type { Task } from "../core/index.js";
+import { type DecoderConfig, type PolicyFolder, readPolicy } from "../policy/index.js";
+import { hasTeacher, loadRewardFunction, type RewardFunction } from "../trainer/index.js";
+import { createLocalPool, type LanguageSet, type LocalPool, loadLanguages } from "../verifiers/index.js";
+import type { AttemptContext } from "./attempts.js";
+import type { RunConfig } from "./config.js";
+import { chooseProvider } from "./devices.js";
+import { createDrawOrder } from "./draw.js";
+import { openTasks, type TaskSets } from "./open-tasks.js";
+import { openPolicyHost, type PolicyHost } from "./policy-host.js";
+import { preparePolicy } from "./prepare-policy.js";
+import type { Progress } from "./progress.js";
+import { createSampler, longestPrompt } from "./sampler.js";
+import { measureSelfTeacher, type SelfTeacherReport } from "./self-teacher.js";
+import type { StepContext } from "./step.js";
+import { createTally, type Tally } from "./tally.js";
+
+/** How many training tasks the self-teacher is measured on: 96 put about 5 points of standard error on its rates. */
+const SELF_TEACHER_TASKS = 96;
+/** Sequences decoded at once in an evaluation, where hundreds wait. */
+const EVALUATION_SLOTS = 64;
+
+/** A run that is ready to step: its parts are started, its tasks read. */
+export interface OpenRun {
+  readonly config: RunConfig;
+  readonly decoder: DecoderConfig;
+  /** Where the policy came from; its tokenizer goes along into every checkpoint. */
+  readonly policyFolder: string;
+  readonly step: StepContext;
+  /** Samples in larger batches than a step does. */
+  readonly evaluator: AttemptContext;
+  readonly evaluationSets: Readonly<Record<string, readonly Task[]>>;
+  readonly tally: Tally;
+  readonly verifier: LocalPool;
+  /** null for an objective that has no self-teacher. */
+  readonly measureSelfTeacher: () => Promise<SelfTeacherReport | null>;
+  /** Held-out pass rate of the newest evaluation; chooses the best checkpoint. */
+  lastPassRate: number | null;
+}
+
+/**
+ * Starts everything a run needs: the judge first, while this process is small (its broker is a fork of it), then the
+ * tasks, then the policy's worker.
+ * @throws ConfigError before anything is sampled when a part cannot work as configured
+ */
+export async function openRun(config: RunConfig, progress: Progress, folder: string): Promise<OpenRun> {
+  const languages = loadLanguages(config.languages.folders);
+  const provider = await chooseProvider(config.policy.device);
+  const verifier = await openVerifier(config, languages);
+  try {
+    const tasks = await openTasks(config.tasks, config.run.seed, verifier);
+    const policyFolder = await preparePolicy(config, folder, verifier, progress);
+    const policy = readPolicy(policyFolder);
+    const threads = config.policy.threads ?? availableParallelism();
+    const host = await openPolicyHost({
+      config: policy.config,
+      weights: policy.weights,
+      provider,
+      threads,
+      objective: config.objective,
+      optimizer: config.optimizer,
+      totalSteps: config.run.steps,
+      temperature: config.rollout.temperature,
+    });
+    const reward = config.tasks.reward === undefined ? null : await loadRewardFunction(config.tasks.reward);
+    return assemble(config, { policy, policyFolder, host, verifier, tasks, languages, reward });
+  } catch (error) {
+    await verifier.close();
+    throw error;
+  }
+}
+
+/** Stops the worker and the judge. */
+export async function closeRun(run: OpenRun): Promise<void> {
+  await run.step.policy.close();
+  await run.step.reward?.close();
+  await run.verifier.close();
+}
+
+function openVerifier(config: RunConfig, languages: LanguageSet): Promise<LocalPool> {
+  const { workers, limits, run_all_tests, cache, retries } = config.verifier;
+  return createLocalPool({
+    languages,
+    limits,
+    runAllTests: run_all_tests,
+    cache,
+    retries,
+    ...(workers === undefined ? {} : { workers }),
+  });
+}
+
+interface Parts {
+  readonly policy: PolicyFolder;
+  readonly policyFolder: string;
+  readonly host: PolicyHost;
+  readonly verifier: LocalPool;
+  readonly tasks: TaskSets;
+  readonly languages: LanguageSet;
+  readonly reward: RewardFunction | null;
+}
+
+function assemble(
+  config: RunConfig,
+  { policy, policyFolder, host, verifier, tasks, languages, reward }: Parts,
+): OpenRun {
+  const { rollout, run, objective } = config;
+  const prompts = {
+    tokenizer: policy.tokenizer,
+    systemPrompt: config.policy.system_prompt,
+    languagePrompt: config.languages.instruct ? languages.get(config.languages.default).prompt : "",
+  };
+  const context = (set: readonly Task[], slots: number): AttemptContext => ({
+    ...prompts,
+    verifier,
+    language: config.languages.default,
+    programIn: config.policy.program_in,
+    sampler: createSampler(host, {
+      slots: Math.min(rollout.slots, slots),
+      promptLength: longestPrompt(set, prompts, rollout.max_prompt_tokens),
+      maxNewTokens: rollout.max_new_tokens,
+    }),
+  });
+  const sampling = {
+    seed: run.seed,
+    temperature: rollout.temperature,
+    topP: rollout.top_p,
+    topK: rollout.top_k,
+    maxNewTokens: rollout.max_new_tokens,
+    stopIds: [...new Set([...policy.config.stopIds, ...policy.tokenizer.stopIds])],
+  };
+  const evaluator = context(Object.values(tasks.evaluation).flat(), EVALUATION_SLOTS);
+  const step: StepContext = {
+    policy: host,
+    attempts: context(tasks.train, rollout.prompts_per_step * rollout.samples_per_prompt),
+    scoring: { objective, seed: run.seed, ...prompts },
+    tasks: tasks.train,
+    draw: createDrawOrder(run.seed, tasks.train.length),
+    promptsPerStep: rollout.prompts_per_step,
+    groupSize: rollout.samples_per_prompt,
+    sampling,
+    reward,
+  };
+  const probed = tasks.train.slice(0, SELF_TEACHER_TASKS);
+  return {
+    config,
+    decoder: policy.config,
+    policyFolder,
+    step,
+    evaluator,
+    evaluationSets: tasks.evaluation,
+    tally: createTally(),
+    verifier,
+    measureSelfTeacher: async () =>
+      hasTeacher(objective) ? measureSelfTeacher(evaluator, probed, sampling) : null,
+    lastPassRate: null,
+  };
+}

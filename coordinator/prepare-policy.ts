@@ -1,0 +1,32 @@
+import { existsSync } from "node:fs";
+import { join } from "node:path";
+import { teacherPrompt } from "../trainer/index.js";
+import type { LocalPool } from "../verifiers/index.js";
+import type { RunConfig } from "./config.js";
+import { chooseProvider } from "./devices.js";
+import type { Progress } from "./progress.js";
+import { WARM_START_STEPS, warmStart, warmStartExampleCount } from "./warm-start.js";
+
+/**
+ * The policy folder that a run starts from: the one it names, or, from scratch, a warm start made in the run directory.
+ * A resumed run finds the one it made.
+ */
+export async function preparePolicy(
+  config: RunConfig,
+  folder: string,
+  verifier: LocalPool,
+  progress: Progress,
+): Promise<string> {
+  if (!config.policy.from_scratch) return config.policy.path;
+  const made = join(folder, "warm-start");
+  if (existsSync(join(made, "model.safetensors"))) return made;
+  const threads = config.policy.threads ?? 1;
+  await makeWarmStart({
+    folder: made,
+    provider: await chooseProvider(config.policy.device),
+    threads,
+    verifier,
+    progress,
+  });
+  return made;
+}

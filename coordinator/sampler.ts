@@ -1,0 +1,62 @@
+import { ConfigError, type Task } from "../core/index.js";
+import type { PolicyTokenizer } from "../policy/index.js";
+import type { RunnerShape } from "../rollout/index.js";
+import type { AttemptContext } from "./attempts.js";
+import type { PolicyHost } from "./policy-host.js";
+import { promptMessages } from "./prompts.js";
+
+/** Prompt lengths are rounded up to a multiple of this: few compiled shapes, little padding. */
+const PROMPT_STEP = 16;
+
+const roundUp = (length: number): number => Math.ceil(length / PROMPT_STEP) * PROMPT_STEP;
+
+/**
+ * Samples on the host in shapes that the prompts of a call need, and at least those of `promptLength`: calls over one
+ * task set share one compiled shape, so their numbers do not depend on which tasks a step drew.
+ */
+export function createSampler(
+  host: PolicyHost,
+  shape: { readonly slots: number; readonly promptLength: number; readonly maxNewTokens: number },
+): AttemptContext["sampler"] {
+  return {
+    sample: (groups, options, onFinished) => {
+      const longest = Math.max(0, ...groups.map((group) => group.promptIds.length));
+      const promptLength = Math.max(shape.promptLength, roundUp(longest));
+      const runner: RunnerShape = {
+        slots: shape.slots,
+        promptLength,
+        cacheLength: promptLength + shape.maxNewTokens,
+      };
+      return host.sample(runner, groups, options, onFinished);
+    },
+  };
+}
+
+/**
+ * Longest prompt of a task set in tokens, rounded up.
+ * @throws ConfigError naming the first task whose prompt is longer than the run allows
+ */
+export function longestPrompt(
+  tasks: readonly Task[],
+  context: {
+    readonly tokenizer: PolicyTokenizer;
+    readonly systemPrompt: string | null;
+    readonly languagePrompt: string;
+  },
+  maxPromptTokens: number,
+): number {
+  let longest = 1;
+  for (const task of tasks) {
+    const { length } = context.tokenizer.promptIds(promptMessages(context, task.prompt));
+    if (length > maxPromptTokens) {
+      throw new ConfigError({
+        at: `task ${task.id}`,
+        got: length,
+        need: `a prompt of at most ${maxPromptTokens} tokens`,
+        fix: "Raise rollout.max_prompt_tokens, or leave the task out.",
+      });
+    }
+    longest = Math.max(longest, length);
+  }
+  return roundUp(longest);
+}
