@@ -7,61 +7,53 @@ import { INSTRUCTIONS } from "./instructions.js";
 /** Special tokens; padding has id 0. */
 export const SPECIAL_TOKENS = ["<pad>", "<user>", "<asst>", "<eos>", "<unk>"] as const;
 
-/** How every program reads its input: one token each, as they are always the same. */
-const INPUT_PHRASES = ['io.lines(nil, "n") do', "io.read()"];
+/** Parts of programs and feedback that are always the same: one token each keeps contexts short. */
+const FIXED_PHRASES = [
+  'io.lines(nil, "n") do',
+  "io.read()",
+  "Test Case ",
+  ": Wrong Answer",
+  "\n\nInput\n",
+  "\n\nOutput\n",
+  "\n\nExpected\n",
+  "Runtime Error\n",
+  "Last Executed Input\n",
+];
 
-/** Names and keywords of the programs. Those that always have a blank after them carry it. */
-const CODE_WORDS = [
-  "local ", "for ", "if ", " in ", " do", " then", "end", "print", "io", "lines", "nil", "read", "math", "max", "min",
-  "table", "concat", "reverse", "upper", "sub",
-]; // biome-ignore format: a table
+/** Names and keywords of the programs. Those that always have a blank beside them carry it. */
+const CODE_WORDS =
+  "local_|for_|if_|_in_|_do|_then|end|print|io|lines|nil|read|math|max|min|table|concat|reverse|upper|sub"
+    .replaceAll("_", " ")
+    .split("|");
 
 /** Operators carry their blanks, so that names and digits are one token wherever they stand. */
-const OPERATORS = [
-  " = ", " + ", " - ", " * ", " // ", " % ", " .. ", " == ", " ~= ", " >= ", " > ", " < ", ", ", "()", "\n    ", "\n  ",
-  "\n\n",
-]; // biome-ignore format: a table
+const OPERATORS = "= + - * // % .. == ~= >= > <".split(" ").map((operator) => ` ${operator} `);
+const PUNCTUATION = [", ", "()", "\n    ", "\n  ", "\n\n"];
 
-/** What a self-teacher reads besides: SDPO's reprompt and feedback layouts, and Lua's commonest messages. */
-const CONTEXT_WORDS =
-  "Correct solution The following is feedback from your unsuccessful earlier attempt Correctly solve the original question " +
-  "Test Case Wrong Answer Input Output Expected Runtime Error Last Executed";
-const MESSAGE_WORDS =
-  "attempt to perform arithmetic on a nil value global local compare with index call expected unexpected symbol near close at line " +
-  "syntax error number method table";
-const MESSAGE_NAMES = ["main", "lua", "eof"];
-
-const FIRST_WORDS = new Set([
-  "Read",
-  "Correct",
-  "The",
-  "Correctly",
-  "Test",
-  "Input",
-  "Output",
-  "Expected",
-  "Runtime",
-  "Last",
-]);
-const spaced = (text: string): string[] =>
-  text.split(" ").map((word) => (FIRST_WORDS.has(word) ? word : ` ${word}`));
+/** Words of SDPO's reprompt templates and of Lua's commonest messages, beside those of the instructions. */
+const FIRST_WORDS = ["Correct", "The", "Correctly", "main", "lua", "eof"];
+const LATER_WORDS =
+  "solution following is feedback from your unsuccessful earlier attempt solve the original question " +
+  "to perform arithmetic compare index call on a nil number value table global local method at line near close " +
+  "expected unexpected symbol syntax error with";
 
 /** Words of the instructions, each with the blank before it; "Read" begins a sentence. */
 const instructionWords = (): string[] =>
   INSTRUCTIONS.flatMap(({ text }) => text.match(/ ?[A-Za-z]+/g) ?? []).filter(
+    // " in " and "upper" are pieces of the programs already.
     (word) => word !== " in" && word !== " upper",
   );
 
 /** Every piece of more than one character, longest first: the first that fits is taken. */
 function pieces(): string[] {
   const all = [
-    ...INPUT_PHRASES,
+    ...FIXED_PHRASES,
     ...CODE_WORDS,
     ...OPERATORS,
+    ...PUNCTUATION,
     ...instructionWords(),
-    ...spaced(CONTEXT_WORDS),
-    ...spaced(MESSAGE_WORDS),
-    ...MESSAGE_NAMES,
+    ...FIRST_WORDS,
+    ...LATER_WORDS.split(" ").map((word) => ` ${word}`),
   ];
   return [...new Set(all)].sort((a, b) => b.length - a.length || (a < b ? -1 : 1));
 }
@@ -73,10 +65,16 @@ const characters = (): string[] => [
   ...Array.from({ length: 95 }, (_, i) => String.fromCharCode(32 + i)),
 ];
 
-/** A pattern that both JavaScript and Oniguruma read alike; a word matches only where no letter follows. */
-function pattern(piece: string): string {
-  const literal = piece.replace(/[.*+?^${}()|[\]\\/]/g, "\\$&");
-  return /[A-Za-z]$/.test(piece) ? `${literal}(?![A-Za-z])` : literal;
+/**
+ * A pattern that JavaScript and Oniguruma read alike, whose matches are the tokens. Words match only where no letter
+ * follows; they stand in one group, which JavaScript searches by first letters instead of one by one.
+ */
+function splitPattern(words: readonly string[]): string {
+  const literal = (piece: string): string => piece.replace(/[.*+?^${}()|[\]\\/]/g, "\\$&");
+  const endsInLetter = (piece: string): boolean => /[A-Za-z]$/.test(piece);
+  const others = words.filter((piece) => !endsInLetter(piece)).map(literal);
+  const letters = words.filter(endsInLetter).map(literal);
+  return `${others.join("|")}|(?:${letters.join("|")})(?![A-Za-z])|[\\s\\S]`;
 }
 
 const CHAT_TEMPLATE =
@@ -91,31 +89,29 @@ export interface TokenizerFiles {
 
 /**
  * tokenizer.json and tokenizer_config.json, always the same. A word-level vocabulary said as a BPE without merges, which
- * is how both Hugging Face's and its JavaScript library can read one whose tokens hold blanks.
+ * is how both Hugging Face's library and its JavaScript twin can read one whose tokens hold blanks.
  */
 export function buildTokenizer(): TokenizerFiles {
   const words = pieces();
   const tokens = [...SPECIAL_TOKENS, ...characters(), ...words];
-  const vocabulary = Object.fromEntries(tokens.map((token, id) => [token, id]));
-  const added = SPECIAL_TOKENS.map((content, id) => ({
-    id,
-    content,
-    single_word: false,
-    lstrip: false,
-    rstrip: false,
-    normalized: false,
-    special: true,
-  }));
   return {
     tokenizerJson: {
       version: "1.0",
       truncation: null,
       padding: null,
-      added_tokens: added,
+      added_tokens: SPECIAL_TOKENS.map((content, id) => ({
+        id,
+        content,
+        single_word: false,
+        lstrip: false,
+        rstrip: false,
+        normalized: false,
+        special: true,
+      })),
       normalizer: null,
       pre_tokenizer: {
         type: "Split",
-        pattern: { Regex: `${words.map(pattern).join("|")}|[\\s\\S]` },
+        pattern: { Regex: splitPattern(words) },
         behavior: "Isolated",
         invert: false,
       },
@@ -130,7 +126,7 @@ export function buildTokenizer(): TokenizerFiles {
         fuse_unk: false,
         byte_fallback: false,
         ignore_merges: true,
-        vocab: vocabulary,
+        vocab: Object.fromEntries(tokens.map((token, id) => [token, id])),
         merges: [],
       },
     },
