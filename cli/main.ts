@@ -12,6 +12,7 @@ import { languagesCommand } from "./languages.js";
 import { runCommand } from "./run.js";
 import { scoreCommand } from "./score.js";
 import { trainCommand } from "./train.js";
+import { warmStartCommand } from "./warm-start.js";
 
 const { version } = JSON.parse(readFileSync(join(packageRoot, "package.json"), "utf8")) as {
   version: string;
@@ -42,6 +43,7 @@ for (const command of [
   runCommand(),
   languagesCommand(),
   configCommand(),
+  warmStartCommand(),
 ]) {
   program.addCommand(command.copyInheritedSettings(program));
 }

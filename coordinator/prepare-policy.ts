@@ -1,11 +1,10 @@
 import { existsSync } from "node:fs";
 import { join } from "node:path";
-import { teacherPrompt } from "../trainer/index.js";
 import type { LocalPool } from "../verifiers/index.js";
 import type { RunConfig } from "./config.js";
 import { chooseProvider } from "./devices.js";
+import { makeWarmStart } from "./make-warm-start.js";
 import type { Progress } from "./progress.js";
-import { WARM_START_STEPS, warmStart, warmStartExampleCount } from "./warm-start.js";
 
 /**
  * The policy folder that a run starts from: the one it names, or, from scratch, a warm start made in the run directory.
