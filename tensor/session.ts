@@ -41,7 +41,13 @@ function sessionOptions(options: SessionOptions, signature: Signature): ort.Infe
     logSeverityLevel: 3,
     ...(kept.size > 0 ? { preferredOutputLocation: Object.fromEntries(locations) } : {}),
     ...(options.profilePath ? { enableProfiling: true, profileFilePrefix: options.profilePath } : {}),
-    extra: { session: { use_deterministic_compute: options.deterministic ? "1" : "0" } },
+    extra: {
+      session: {
+        use_deterministic_compute: options.deterministic ? "1" : "0",
+        // Between two runs the cores belong to the sandboxes and to other sessions.
+        force_spinning_stop: "1",
+      },
+    },
   };
 }
 
