@@ -87,12 +87,6 @@ function takeInput(id: number, bytes: Buffer | null): void {
   else input?.early.push(bytes);
 }
 
-function cancel(id: number): void {
-  const waiting = queue.findIndex((job) => job.id === id);
-  if (waiting >= 0) queue.splice(waiting, 1);
-  else void open.get(id)?.close();
-}
-
 /** Processes that descend from this one: empty when no sandbox is open. */
 function survivors(): number[] {
   const parents = new Map<number, { parent: number; uid: number }>();
@@ -122,7 +116,6 @@ process.on("message", (message: ToBroker) => {
     startJobs();
   } else if (message.type === "stdin")
     takeInput(message.id, message.bytes === null ? null : Buffer.from(message.bytes));
-  else if (message.type === "cancel") cancel(message.id);
   else send({ type: "survivors", id: message.id, pids: survivors() });
 });
 

@@ -10,7 +10,6 @@ export interface Broker {
   /** @throws InfrastructureError when the broker dies first */
   run(job: Job, onOutput?: (stream: "stdout" | "stderr", bytes: Buffer) => void): Promise<JobResult>;
   sendInput(id: number, bytes: Buffer | null): void;
-  cancel(id: number): void;
   survivors(): Promise<readonly number[]>;
   readonly isAlive: () => boolean;
   close(): Promise<void>;
@@ -109,10 +108,6 @@ class BrokerProcess implements Broker {
 
   sendInput(id: number, bytes: Buffer | null): void {
     this.#send({ type: "stdin", id, bytes });
-  }
-
-  cancel(id: number): void {
-    this.#send({ type: "cancel", id });
   }
 
   survivors(): Promise<readonly number[]> {

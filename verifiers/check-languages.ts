@@ -49,8 +49,13 @@ async function checkLanguage(pool: LocalPool, language: Language): Promise<Langu
 async function selfTest(
   pool: LocalPool,
   language: Language,
-): Promise<{ status: "ok" | "failed"; reason?: string }> {
-  if (language.selftest === undefined) return { status: "ok", reason: "no self-test" };
+): Promise<Pick<LanguageCheck, "status" | "reason">> {
+  if (language.selftest === undefined) {
+    // Nothing to compare with; an empty program still shows whether the tool is there.
+    const { compile, tests } = await pool.run({ language, program: "", inputs: [""] });
+    const isMissing = (compile ?? tests[0])?.exit_code === 127;
+    return { status: isMissing ? "missing" : "ok", reason: "no self-test" };
+  }
   const { program, input, output } = language.selftest;
   const { compile, tests } = await pool.run({ language, program, inputs: [input] });
   const outcome = compile ?? tests[0];

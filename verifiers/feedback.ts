@@ -50,7 +50,9 @@ export function cleanMessage(raw: string, language: Language, chars = MESSAGE_CH
   text = text
     .replace(/(?:file:\/\/)?\/(?:w|tmp)\/(?=[\w.+-])/g, "")
     .replace(/0x[0-9a-fA-F]{5,}/g, "0x...")
-    .replace(/[ \t]+$/gm, "")
+    .split("\n")
+    .map((line) => line.trimEnd())
+    .join("\n")
     .replace(/\n{3,}/g, "\n\n")
     .trim();
   return cutMiddle(text, chars);

@@ -64,7 +64,6 @@ export type ToBroker =
   | { readonly type: "start"; readonly options: BrokerOptions }
   | { readonly type: "job"; readonly job: Job }
   | { readonly type: "stdin"; readonly id: number; readonly bytes: Uint8Array | null }
-  | { readonly type: "cancel"; readonly id: number }
   | { readonly type: "survivors"; readonly id: number };
 
 export type FromBroker =

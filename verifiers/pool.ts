@@ -120,6 +120,7 @@ class BrokeredPool implements LocalPool {
   readonly #brokerOptions: BrokerOptions;
   readonly #mayRun: number;
   readonly #cache = new VerdictCache();
+  readonly #questions = new WeakMap<Task, string>();
   readonly #versions = new Map<string, Promise<string | null>>();
   readonly #queue: Queued[] = [];
   #broker: Broker;
@@ -157,18 +158,26 @@ class BrokeredPool implements LocalPool {
     const judge = () => this.#judge(task, language, withHarness(program, task, language));
     if (this.#options.cache === false) return judge();
     const version = await this.#version(language);
-    const { tests, comparator, limits, harness } = task;
     const verdict = await this.#cache.get(
-      cacheKey([program, language, version, tests, comparator, limits, harness]),
+      cacheKey([program, language, version, this.#question(task)]),
       judge,
     );
     if (verdict.cached) this.#cached++;
     return verdict;
   }
 
+  /** A digest of what a task asks; taken once a task, whose tests may be large. */
+  #question(task: Task): string {
+    const known = this.#questions.get(task);
+    if (known !== undefined) return known;
+    const digest = cacheKey([task.tests, task.comparator, task.limits, task.harness ?? null]);
+    this.#questions.set(task, digest);
+    return digest;
+  }
+
   async #judge(task: Task, language: Language, program: string): Promise<Verdict> {
     const result = await this.#untilItWorks({
-      ...this.#plainJob({ language, program, inputs: [], ...{ limits: task.limits } }),
+      ...this.#plainJob({ language, program, inputs: [], limits: task.limits }),
       tests: task.tests.map(({ input, output }) => ({ input, expected: output })),
       comparator: task.comparator,
       stopAtFirst: this.#options.runAllTests === false,

@@ -41,10 +41,22 @@ function cut(text: string, chars: number): string {
   return text.length > chars ? `${text.slice(0, chars)}...` : text;
 }
 
+/** Looks at the shown lines alone and only counts the rest: an input may have fifty megabytes. */
 function cutLines(text: string, lines: number, chars: number): string {
-  const all = text.split("\n");
-  const shown = all.slice(0, lines).map((line) => cut(line, chars));
-  if (all.length > lines) shown.push(`... (${all.length - lines} more lines)`);
+  const shown: string[] = [];
+  let at = 0;
+  while (shown.length < lines && at <= text.length) {
+    const end = text.indexOf("\n", at);
+    const stop = end < 0 ? text.length : end;
+    shown.push(cut(text.slice(at, stop), chars));
+    at = stop + 1;
+  }
+  let more = 0;
+  for (; at <= text.length; more++) {
+    const end = text.indexOf("\n", at);
+    at = end < 0 ? text.length + 1 : end + 1;
+  }
+  if (more > 0) shown.push(`... (${more} more lines)`);
   return shown.join("\n");
 }
 

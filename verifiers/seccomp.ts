@@ -175,7 +175,7 @@ function encode(code: readonly (readonly [number, number, number, number])[]): B
 }
 
 /** For the test that checks every number against the kernel's headers. */
-export const SYSTEM_CALLS = {
+export const SYSTEM_CALLS: typeof REFUSED = {
   ...REFUSED,
   ...UNKNOWN,
   memfd_create: MEMFD_CREATE,

@@ -651,6 +651,20 @@ export const TRICKY_BUT_RIGHT: readonly Case[] = [
     want: "accepted",
   },
   {
+    name: "a large file in /tmp, in each of four tests, beside a tight memory limit",
+    language: "python",
+    program:
+      'with open("/tmp/big", "wb") as f:\n    for _ in range(60): f.write(b"x" * (1 << 20))\nprint("ok")',
+    tests: [
+      ["", "ok"],
+      ["", "ok"],
+      ["", "ok"],
+      ["", "ok"],
+    ],
+    limits: { memory_mb: 80, time_s: 5 },
+    want: "accepted",
+  },
+  {
     name: "Unicode in source, input and output",
     language: "lua",
     program: 'local s = io.read("a")\nprint(s .. "→é" .. utf8.len(s))',

@@ -1,0 +1,62 @@
+import fc from "fast-check";
+import { describe, expect, test } from "vitest";
+import { COMPARATORS, type Comparator } from "../../core/index.js";
+import { sameOutput } from "../../verifiers/index.js";
+
+const bytes = (text: string) => Buffer.from(text, "utf8");
+
+const TABLE: readonly (readonly [Comparator, expected: string, actual: string, same: boolean])[] = [
+  ["tokens", "1 2\n3\n", "1  2 3", true],
+  ["tokens", "1 2", "12", false],
+  ["tokens", "a", "A", false],
+  ["tokens", "", " \n", true],
+  ["tokens", "a b", "a b c", false],
+  ["exact", "a\n", "a\n", true],
+  ["exact", "a\n", "a", false],
+  ["trailing", "a b\n", "a b \r\n\n", true],
+  ["trailing", "a \nb", "a\nb", false],
+  ["trailing", " a", "a", false],
+  ["lines", "a \nb\n\n", "a\nb\r\n", true],
+  ["lines", "a\n\nb", "a\nb", false],
+  ["lines", "a b", "a  b", false],
+  ["unordered", "a\nb\nb\n", "b\na\nb", true],
+  ["unordered", "a\nb", "a\na", false],
+  ["float", "0.3333333333 1e9", "0.3333335 1000000001", true],
+  ["float", "1.0", "1.00001", false],
+  ["float", "1", "1.0 2.0", false],
+  ["float", "YES 0.5", "YES .50", true],
+  ["float", "nan", "0", false],
+  ["float", "1000000", "1000000.9", true],
+  ["float", "0x10", "16", false],
+  ["exit", "anything", "else", true],
+];
+
+describe("comparators", () => {
+  test.each(TABLE)("%s: %j against %j is %s", (comparator, expected, actual, same) => {
+    expect(sameOutput(comparator, expected, bytes(actual))).toBe(same);
+  });
+
+  test("every comparator accepts what it expects", () => {
+    fc.assert(
+      fc.property(fc.constantFrom(...COMPARATORS), fc.string({ unit: "binary" }), (comparator, text) => {
+        expect(sameOutput(comparator, text, bytes(text))).toBe(true);
+      }),
+    );
+  });
+
+  test("bytes that are not UTF-8 are compared as bytes", () => {
+    expect(sameOutput("tokens", "\ufffd", Buffer.from([0xff]))).toBe(false);
+    expect(sameOutput("exact", "å", Buffer.from([0xc3, 0xa5]))).toBe(true);
+    expect(sameOutput("exact", "å", Buffer.from([0xe5]))).toBe(false);
+  });
+
+  test("a no-break space is not white space", () => {
+    expect(sameOutput("tokens", "a b", bytes("a\u00a0b"))).toBe(false);
+  });
+
+  test("a megabyte of blanks is compared in less than a second", () => {
+    const start = performance.now();
+    expect(sameOutput("lines", "a", bytes(`a${" ".repeat(1 << 20)}b`))).toBe(false);
+    expect(performance.now() - start).toBeLessThan(1000);
+  });
+});

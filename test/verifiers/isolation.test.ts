@@ -1,0 +1,292 @@
+/** What the host must hold: dropped uid, nothing left after a kill, refusal where isolation cannot be had. */
+import { execFileSync, spawn, spawnSync } from "node:child_process";
+import { existsSync, mkdtempSync, readdirSync, readFileSync, rmSync, writeFileSync } from "node:fs";
+import { tmpdir } from "node:os";
+import { join } from "node:path";
+import { setTimeout as sleep } from "node:timers/promises";
+import { Worker } from "node:worker_threads";
+import { describe, expect, test } from "vitest";
+import { ConfigError, packageRoot, type Verdict } from "../../core/index.js";
+import { buildSupervisor, createLocalPool, loadLanguages, type Submission } from "../../verifiers/index.js";
+import { ALL_CASES, type Case } from "./hostile.js";
+import { admissible, taskOf } from "./sandbox-contract.js";
+
+const isRoot = process.getuid?.() === 0;
+const script = join(import.meta.dirname, "child-judge.mjs");
+const sleeper: Submission = {
+  id: "sleeper",
+  language: "bash",
+  program: "sleep 300",
+  task: {
+    id: "t",
+    prompt: "",
+    tests: [{ input: "", output: "x", visible: true }],
+    comparator: "tokens",
+    limits: { time_s: 60 },
+  },
+};
+
+const isRunning = (pid: number) =>
+  existsSync(`/proc/${pid}`) && !/^State:\s*Z/m.test(readFileSync(`/proc/${pid}/status`, "utf8"));
+
+async function until(condition: () => boolean | Promise<boolean>, ms = 10_000): Promise<boolean> {
+  for (const start = Date.now(); Date.now() - start < ms; await sleep(20)) if (await condition()) return true;
+  return false;
+}
+
+function cgroupsOf(brokerPid: number): string[] {
+  const roots = ["/sys/fs/cgroup", "/sys/fs/cgroup/memory", "/sys/fs/cgroup/pids"].filter((path) =>
+    existsSync(path),
+  );
+  return roots.flatMap((root) =>
+    readdirSync(root, { recursive: true, encoding: "utf8" }).filter(
+      (path) => path.includes(`retort-${brokerPid}-`) && !path.includes(`/cgroup.`),
+    ),
+  );
+}
+
+describe.skipIf(!isRoot)("as root (skipped for an ordinary user)", () => {
+  test("every process of a sandbox, bubblewrap included, runs under a uid of 61000 or more", async () => {
+    const pool = await createLocalPool({ languages: loadLanguages(), workers: 2 });
+    const runs = [1, 2].map((n) => pool.verify({ ...sleeper, program: `sleep 30${n}` }));
+    const uids = async () => {
+      const pids = await pool.survivors();
+      return pids.flatMap((pid) => {
+        try {
+          return /^Uid:\s*(.+)$/m
+            .exec(readFileSync(`/proc/${pid}/status`, "utf8"))![1]!
+            .split("\t")
+            .map(Number);
+        } catch {
+          return [];
+        }
+      });
+    };
+    expect(await until(async () => new Set(await uids()).size === 2 && (await uids()).length >= 24)).toBe(
+      true,
+    );
+    expect(new Set(await uids())).toEqual(new Set([61000, 61001]));
+    await pool.close();
+    await Promise.all(runs);
+  });
+
+  test("why: bubblewrap started by uid 0 lets its program open the kernel's settings, by uid 61000 it does not", () => {
+    const open = "exec 3>>/proc/sys/kernel/core_pattern && echo opened || echo refused";
+    const args = [
+      "--unshare-all",
+      "--cap-drop",
+      "ALL",
+      "--ro-bind",
+      "/",
+      "/",
+      "--proc",
+      "/proc",
+      "sh",
+      "-c",
+      `${open} 2>/dev/null`,
+    ];
+    const as = (uid: number) => spawnSync("bwrap", args, { uid, gid: uid, encoding: "utf8" }).stdout.trim();
+    expect(as(0)).toBe("opened");
+    expect(as(61000)).not.toBe("opened");
+  });
+
+  test("an ordinary user gets the same protection, without cgroups", () => {
+    const cases = ALL_CASES.filter((one) => !["javascript"].includes(one.language));
+    const submissions = cases.map((one: Case) => ({
+      id: one.name,
+      language: one.language,
+      program: one.program,
+      task: taskOf(one),
+    }));
+    const input = JSON.stringify({ options: { workers: 3, cache: false }, submissions });
+    const done = spawnSync(
+      "setpriv",
+      ["--reuid", "12345", "--regid", "12345", "--clear-groups", process.execPath, script],
+      { input, encoding: "utf8", maxBuffer: 1 << 28, env: { PATH: process.env.PATH, HOME: "/nonexistent" } },
+    );
+    const lines = done.stdout
+      .trim()
+      .split("\n")
+      .map((line) => JSON.parse(line) as Record<string, unknown>);
+    expect(lines[0]).toMatchObject({
+      isolation: { user: "caller", memory: "per process", tree_memory_accounting: false },
+    });
+    const verdicts = new Map(
+      lines.filter((line) => "verdict" in line).map((line) => [line.id, line.verdict as Verdict]),
+    );
+    const wrong = cases
+      .map((one) => ({ one, verdict: verdicts.get(one.name) }))
+      .filter(
+        ({ one, verdict }) =>
+          !verdict ||
+          !admissible(one, false).includes(verdict.status) ||
+          one.never?.test(JSON.stringify(verdict)),
+      );
+    expect(
+      wrong.map(({ one, verdict }) => [
+        one.name,
+        verdict?.status,
+        verdict?.reason,
+        verdict?.feedback.slice(0, 200),
+      ]),
+    ).toEqual([]);
+    expect(lines.at(-1)).toEqual({ survivors: [] });
+  }, 60_000);
+});
+
+describe("an end that nobody announced", () => {
+  test("SIGKILL of the process that owns the pool ends broker, sandboxes and control groups", async () => {
+    const child = spawn(process.execPath, [script], { stdio: ["pipe", "pipe", "inherit"] });
+    child.stdin.end(
+      JSON.stringify({
+        options: { workers: 2 },
+        submissions: [sleeper, { ...sleeper, program: "sleep 301" }],
+      }),
+    );
+    const broker = await new Promise<number>((resolve) => {
+      child.stdout.once("data", (bytes: Buffer) =>
+        resolve((JSON.parse(bytes.toString().split("\n")[0]!) as { broker: number }).broker),
+      );
+    });
+    const descendants = () => {
+      const parents = new Map<number, number>();
+      for (const name of readdirSync("/proc").filter((entry) => /^\d+$/.test(entry))) {
+        try {
+          parents.set(
+            Number(name),
+            Number(/^PPid:\s*(\d+)/m.exec(readFileSync(`/proc/${name}/status`, "utf8"))![1]),
+          );
+        } catch {
+          // ended meanwhile
+        }
+      }
+      const below = (pid: number): boolean =>
+        parents.get(pid) === broker || ((parents.get(pid) ?? 0) > 1 && below(parents.get(pid)!));
+      return [...parents.keys()].filter(below);
+    };
+    // Two sandboxes: bubblewrap, supervisor, the test's init and the program each.
+    expect(await until(() => descendants().length >= 8)).toBe(true);
+    const all = [broker, ...descendants()];
+    child.kill("SIGKILL");
+    expect(await until(() => !all.some(isRunning))).toBe(true);
+    expect(cgroupsOf(broker)).toEqual([]);
+  });
+
+  test("Ctrl-C in the terminal's process group does not reach the broker", async () => {
+    const pool = await createLocalPool({ languages: loadLanguages(), workers: 1 });
+    const group = (pid: number) =>
+      Number(readFileSync(`/proc/${pid}/stat`, "utf8").split(") ")[1]!.split(" ")[2]);
+    expect(group(pool.brokerPid())).not.toBe(group(process.pid));
+    await pool.close();
+    expect(isRunning(pool.brokerPid())).toBe(false);
+  });
+
+  test("a pool made in a worker thread works, and ends with the thread", async () => {
+    const folder = mkdtempSync(join(tmpdir(), "retort-worker-"));
+    const file = join(folder, "worker.mjs");
+    const index = join(packageRoot, "dist", "verifiers", "index.js");
+    writeFileSync(
+      file,
+      `import { parentPort, workerData } from "node:worker_threads";
+       import { createLocalPool, loadLanguages } from ${JSON.stringify(index)};
+       const pool = await createLocalPool({ languages: loadLanguages(), workers: 1 });
+       const verdict = await pool.verify({ ...workerData, program: "echo x" });
+       void pool.verify(workerData);
+       parentPort.postMessage({ status: verdict.status, broker: pool.brokerPid() });
+       setInterval(() => {}, 1000);`,
+    );
+    const worker = new Worker(file, { workerData: sleeper });
+    const answer = await new Promise<{ status: string; broker: number }>((resolve, reject) => {
+      worker.once("message", resolve);
+      worker.once("error", reject);
+    });
+    expect(answer.status).toBe("accepted");
+    expect(isRunning(answer.broker)).toBe(true);
+    await worker.terminate();
+    expect(await until(() => !isRunning(answer.broker))).toBe(true);
+    rmSync(folder, { recursive: true });
+  });
+
+  test("an idle pool that nobody closed does not keep its process alive", () => {
+    const index = JSON.stringify(join(packageRoot, "dist", "verifiers", "index.js"));
+    const code = `const { createLocalPool, loadLanguages } = await import(${index}); await createLocalPool({ languages: loadLanguages(), workers: 1 }); console.log("made");`;
+    expect(
+      execFileSync(process.execPath, ["--input-type=module", "-e", code], {
+        encoding: "utf8",
+        timeout: 20_000,
+      }),
+    ).toBe("made\n");
+  });
+});
+
+describe("refusal", () => {
+  test("without bubblewrap, naming the package", async () => {
+    const pool = createLocalPool({ languages: loadLanguages(), bubblewrap: "/nonexistent/bwrap" });
+    await expect(pool).rejects.toThrow(ConfigError);
+    await expect(pool).rejects.toThrow(/apt-get install bubblewrap/);
+  });
+
+  test("where user namespaces are forbidden, naming the setting", () => {
+    const wall = [
+      "--unshare-user",
+      "--uid",
+      "1000",
+      "--disable-userns",
+      "--bind",
+      "/",
+      "/",
+      "--dev",
+      "/dev",
+      "--proc",
+      "/proc",
+    ];
+    const done = spawnSync("bwrap", [...wall, process.execPath, script], {
+      input: JSON.stringify({ options: {}, submissions: [] }),
+      encoding: "utf8",
+      ...(isRoot ? { uid: 61000, gid: 61000 } : {}),
+    });
+    expect(JSON.parse(done.stdout)).toMatchObject({ error: "ConfigError" });
+    expect(done.stdout).toMatch(/a working bubblewrap; programs never run outside one/);
+    expect(done.stdout).toMatch(/user namespaces/);
+    expect(done.status).toBe(2);
+  });
+
+  test("a supervisor that does not compile is reported, not fatal", () => {
+    const folder = mkdtempSync(join(tmpdir(), "retort-broken-"));
+    writeFileSync(join(folder, "broken.c"), "int main(void) { return x; }");
+    expect(buildSupervisor(join(folder, "broken.c"))).toMatchObject({
+      path: null,
+      note: expect.stringMatching(/^no supervisor: /),
+    });
+    rmSync(folder, { recursive: true });
+  });
+});
+
+test("two hundred programs, one in ten hostile, leave the broker as it was: descriptors, processes, control groups", async () => {
+  const pool = await createLocalPool({ languages: loadLanguages(), workers: 2, cache: false });
+  const descriptors = () => readdirSync(`/proc/${pool.brokerPid()}/fd`).length;
+  const hostile = ALL_CASES.filter((one) =>
+    ["output flood", "abort", "a daemon that left its session"].includes(one.name),
+  );
+  const right: Case = { name: "right", language: "lua", program: 'print("ok")', want: "accepted" };
+  const batch = (count: number) =>
+    Promise.all(
+      Array.from({ length: count }, async (_, i) => {
+        const one = i % 10 === 9 ? hostile[Math.floor(i / 10) % hostile.length]! : right;
+        const verdict = await pool.verify({
+          id: one.name,
+          task: taskOf(one),
+          language: one.language,
+          program: one.program,
+        });
+        return admissible(one, pool.isolation.tree_memory_accounting).includes(verdict.status);
+      }),
+    );
+  await batch(20);
+  const before = descriptors();
+  expect(await batch(200)).not.toContain(false);
+  expect(await until(() => descriptors() <= before + 2)).toBe(true);
+  expect(await pool.survivors()).toEqual([]);
+  expect(cgroupsOf(pool.brokerPid())).toEqual([]);
+  await pool.close();
+});
