@@ -1,12 +1,6 @@
 /** Runs in the policy's worker thread, see policy-host.ts. Every export is a call of the host. */
 import type { MessagePort } from "node:worker_threads";
-import {
-  type DecoderConfig,
-  decoderHidden,
-  type HostWeights,
-  parameterShapes,
-  projectLogits,
-} from "../policy/index.js";
+import type { DecoderConfig, HostWeights } from "../policy/index.js";
 import {
   createEngine,
   type GroupRequest,
@@ -18,11 +12,11 @@ import {
 import { type Provider, useTensorflowBackend } from "../tensor/index.js";
 import {
   createLearner,
+  decoderModel,
   type Learner,
   type LearnerState,
   type ObjectiveConfig,
   type OptimizerConfig,
-  type TrainableModel,
   type UpdateMetrics,
   type UpdateRequest,
 } from "../trainer/index.js";
@@ -53,19 +47,11 @@ const current = (): Opened => {
   return opened;
 };
 
-/** The decoder as the learner sees it. */
-const trainableModel = (config: DecoderConfig): TrainableModel => ({
-  shapes: parameterShapes(config),
-  vocabulary: config.vocabulary,
-  hidden: (weights, ids) => decoderHidden(weights, ids, config).hidden,
-  logits: projectLogits,
-});
-
 export async function open(request: OpenRequest): Promise<void> {
   const { config, weights, provider, threads, objective, optimizer, totalSteps, temperature } = request;
   if (provider === "tensorflow") await useTensorflowBackend();
   const compile = { provider, threads, deterministic: true };
-  const model = trainableModel(config);
+  const model = decoderModel(config);
   const learner = createLearner({ model, weights, objective, optimizer, totalSteps, temperature, compile });
   opened = { request, learner, engines: new Map() };
 }

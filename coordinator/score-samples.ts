@@ -73,7 +73,6 @@ export function scoreSamples(context: ScoringContext, batch: readonly RewardedAt
       reward,
       advantage: advantages[index]!,
       teacherPromptIds,
-      isTrained: reward !== null,
     };
   });
   const teacherMetrics = hasTeacher(objective)

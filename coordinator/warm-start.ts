@@ -78,7 +78,6 @@ export async function warmStart(request: {
       reward: 1,
       advantage: 0,
       teacherPromptIds: null,
-      isTrained: true,
     }),
   );
   const host = await openPolicyHost({

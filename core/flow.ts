@@ -1,6 +1,6 @@
 /**
  * The records that flow through a run, in order:
- * Task -> Rollout -> Verdict (with feedback) -> Sample -> Batch.
+ * Task -> Rollout -> Verdict (with feedback) -> Sample; the trainer packs samples into the batches of its graphs.
  * Readonly, no methods; every record names its parent. What crosses a file is snake_case.
  */
 import { z } from "zod";
@@ -126,19 +126,4 @@ export interface Sample {
   readonly reward: number | null;
   readonly advantage: number;
   readonly teacherPromptIds: readonly number[] | null;
-  readonly isTrained: boolean;
-}
-
-/** Padded arrays of fixed shape, row-major, ready for a compiled graph. B rows of T tokens. */
-export interface Batch {
-  readonly rows: number;
-  readonly length: number;
-  /** [B, T] token ids, right-padded with 0. */
-  readonly ids: Int32Array;
-  /** [B, T] 1 where ids[t] is a token the policy chose and the loss may touch; position 0 is never 1. */
-  readonly responseMask: Float32Array;
-  /** [B, T] natural logs at the positions of `responseMask`, 0 elsewhere. */
-  readonly rolloutLogProbs: Float32Array;
-  /** [B] one advantage a row. */
-  readonly advantages: Float32Array;
 }

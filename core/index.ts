@@ -1,5 +1,5 @@
 export { ConfigError, InfrastructureError } from "./errors.js";
-export type { Batch, FinishReason, Rollout, Sample, Status, TestOutcome, Verdict } from "./flow.js";
+export type { FinishReason, Rollout, Sample, Status, TestOutcome, Verdict } from "./flow.js";
 export { COMPARATORS, Comparator, IoTest, Limits, STATUSES, Task } from "./flow.js";
 export { builtModule, packageRoot } from "./paths.js";
 export type { Random } from "./random.js";

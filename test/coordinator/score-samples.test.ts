@@ -83,10 +83,10 @@ describe("scoreSamples", () => {
   test("a rollout that infrastructure failures left alone in its group has no advantage, nor have they", () => {
     const batch = [attempt(0, 0, 1, "a"), attempt(0, 1, null, "b"), attempt(0, 2, null, "c")];
     const { samples } = score({ type: "grpo" }, batch);
-    expect(samples.map(({ advantage, isTrained }) => [advantage, isTrained])).toEqual([
-      [0, true],
-      [0, false],
-      [0, false],
+    expect(samples.map(({ advantage, reward }) => [advantage, reward])).toEqual([
+      [0, 1],
+      [0, null],
+      [0, null],
     ]);
   });
 
@@ -111,6 +111,6 @@ describe("scoreSamples", () => {
   test("an infrastructure failure is neither trained nor shown to others", () => {
     const { samples } = score({ type: "mix" }, [attempt(0, 0, null, "a"), attempt(0, 1, 0, "b")]);
     expect(samples.map(({ teacherPromptIds }) => teacherPromptIds)).toEqual([null, null]);
-    expect(samples.map(({ isTrained }) => isTrained)).toEqual([false, true]);
+    expect(samples.map(({ reward }) => reward)).toEqual([null, 0]);
   });
 });

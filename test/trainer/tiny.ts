@@ -59,7 +59,6 @@ export function tinySamples(count: number, seed = 0): Sample[] {
       reward,
       advantage: reward - 0.5,
       teacherPromptIds: random.next() < 0.7 ? ids(8, 25) : null,
-      isTrained: true,
     };
   });
 }
