@@ -5,10 +5,10 @@
  */
 import { closeSync, readdirSync, readFileSync } from "node:fs";
 import { ConfigError } from "../core/index.js";
-import { type Host, probeHost } from "./host.js";
+import { probeHost } from "./host.js";
 import type { BrokerOptions, FromBroker, Job, ToBroker } from "./job.js";
 import { runJob, type StreamedInput } from "./run-job.js";
-import type { Sandbox } from "./sandbox.js";
+import type { Host, Sandbox } from "./sandbox.js";
 
 const queue: Job[] = [];
 const freeSlots: number[] = [];

@@ -1,23 +1,12 @@
 /** What the broker knows of the machine, probed once by running something in a real sandbox. */
 import { InfrastructureError } from "../core/index.js";
-import { type Bubblewrap, findBubblewrap, refusal } from "./bubblewrap.js";
-import { type CgroupParents, findCgroups } from "./cgroup.js";
+import { findBubblewrap, refusal } from "./bubblewrap.js";
+import { findCgroups } from "./cgroup.js";
 import type { BrokerOptions, Isolation } from "./job.js";
+import { openSandbox } from "./open-sandbox.js";
 import { FLAG_NO_PROC, type RunLimits } from "./protocol.js";
-import { openSandbox, type Sandbox } from "./sandbox.js";
+import type { Host, Sandbox } from "./sandbox.js";
 import { seccompFilter } from "./seccomp.js";
-
-export interface Host {
-  readonly bubblewrap: Bubblewrap;
-  readonly cgroups: CgroupParents | null;
-  /** null: a bubblewrap per test. */
-  readonly supervisor: string | null;
-  /** bubblewrap started by uid 0 isolates nothing (its only id maps to the host's root), so root drops to 61000 + slot. */
-  readonly isRoot: boolean;
-  readonly filter: Buffer;
-  /** Flags of every run, from what the probe found. */
-  readonly runFlags: number;
-}
 
 const PROBE_LIMITS: RunLimits = {
   timeMs: 5000,

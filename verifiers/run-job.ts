@@ -1,11 +1,11 @@
 /** One job in the broker: compile once, run each test, judge it at once, keep what the verdict needs. */
 import type { Status, TestOutcome } from "../core/index.js";
 import { InfrastructureError } from "../core/index.js";
-import type { Host } from "./host.js";
 import type { Job, JobResult } from "./job.js";
 import { outcomeOf, statusOf } from "./judge.js";
+import { openSandbox } from "./open-sandbox.js";
 import type { RunReport } from "./protocol.js";
-import { openSandbox, type Sandbox, type SandboxPlan } from "./sandbox.js";
+import type { Host, Sandbox, SandboxPlan } from "./sandbox.js";
 
 const EMPTY = Buffer.alloc(0);
 

@@ -9,10 +9,10 @@ import type { Duplex, Readable, Writable } from "node:stream";
 import { InfrastructureError } from "../core/index.js";
 import { FIRST_UID, singleRunArguments } from "./bubblewrap.js";
 import { type Cgroup, createCgroup } from "./cgroup.js";
-import type { Host } from "./host.js";
 import { memoryLimits, type RunKind, type RunLimits, type RunReport } from "./protocol.js";
 import {
   commandArguments,
+  type Host,
   programEnvironment,
   type Sandbox,
   type SandboxPlan,

@@ -5,7 +5,6 @@ import type { Duplex, Readable } from "node:stream";
 import { InfrastructureError } from "../core/index.js";
 import { FIRST_UID, supervisedArguments } from "./bubblewrap.js";
 import { type Cgroup, createCgroup } from "./cgroup.js";
-import type { Host } from "./host.js";
 import {
   FLAG_COMPILE,
   FLAG_STREAM,
@@ -18,6 +17,7 @@ import {
 } from "./protocol.js";
 import {
   commandArguments,
+  type Host,
   programEnvironment,
   type Sandbox,
   type SandboxPlan,
@@ -33,7 +33,6 @@ const START_MS = 20_000;
 interface Pending {
   readonly run: SandboxRun;
   readonly chunks: { readonly stdout: Buffer[]; readonly stderr: Buffer[] };
-  readonly oomKills: number;
   readonly timer: NodeJS.Timeout;
   readonly resolve: (report: RunReport) => void;
   readonly reject: (error: Error) => void;
@@ -75,6 +74,8 @@ class SupervisedSandbox implements Sandbox {
   readonly #name: string;
   #cgroup: Cgroup | null = null;
   #pending: Pending | null = null;
+  #groupLimits = "";
+  #oomKills = 0;
   #words = "";
   #maxFrame = 2 * MIB;
   #isOver = false;
@@ -145,15 +146,20 @@ class SupervisedSandbox implements Sandbox {
       return Promise.reject(new InfrastructureError(`the sandbox ended: ${this.#words.trim()}`));
     const { limits } = run;
     try {
-      this.#cgroup?.limit(limits.memoryMb, limits.processes, (run.stdin.length + limits.outputBytes) / MIB);
+      this.#limitGroup(
+        limits.memoryMb,
+        limits.processes,
+        Math.ceil((run.stdin.length + limits.outputBytes) / MIB),
+      );
     } catch (cause) {
+      // What the compiler left in /w is more than the program may use: the program's doing, not ours.
+      if ((cause as NodeJS.ErrnoException).code === "EBUSY") return Promise.resolve(withoutMemory("exited"));
       return Promise.reject(new InfrastructureError(`cgroup limit: ${String(cause)}`, { cause }));
     }
     this.#maxFrame = limits.outputBytes + 2 * MIB;
     return new Promise((resolve, reject) => {
       const timer = setTimeout(() => this.#fail("the supervisor does not answer"), limits.timeMs + GRACE_MS);
-      const oomKills = this.#cgroup?.oomKills() ?? 0;
-      this.#pending = { run, chunks: { stdout: [], stderr: [] }, oomKills, timer, resolve, reject };
+      this.#pending = { run, chunks: { stdout: [], stderr: [] }, timer, resolve, reject };
       this.#control.write(
         runFrame({
           argv: commandArguments(run.command),
@@ -168,6 +174,22 @@ class SupervisedSandbox implements Sandbox {
         }),
       );
     });
+  }
+
+  /** Writes to the control group only what changed: most tests of a program have the same limits. */
+  #limitGroup(memoryMb: number, processes: number, inputMb: number): void {
+    const wanted = `${memoryMb} ${processes} ${inputMb}`;
+    if (wanted === this.#groupLimits) return;
+    this.#cgroup?.limit(memoryMb, processes, inputMb);
+    this.#groupLimits = wanted;
+  }
+
+  /** Whether the kernel killed a process for want of memory since this was last asked. */
+  #ranOutOfMemory(): boolean {
+    const kills = this.#cgroup?.oomKills() ?? 0;
+    const grew = kills > this.#oomKills;
+    this.#oomKills = kills;
+    return grew;
   }
 
   sendInput(bytes: Buffer | null): void {
@@ -200,7 +222,7 @@ class SupervisedSandbox implements Sandbox {
       ...report,
       stdout: stdout.length > 0 ? Buffer.concat([...stdout, report.stdout]) : report.stdout,
       stderr: stderr.length > 0 ? Buffer.concat([...stderr, report.stderr]) : report.stderr,
-      outOfMemory: (this.#cgroup?.oomKills() ?? 0) > pending.oomKills,
+      outOfMemory: this.#ranOutOfMemory(),
     });
   }
 
@@ -211,7 +233,7 @@ class SupervisedSandbox implements Sandbox {
     if (pending === null) return;
     this.#pending = null;
     clearTimeout(pending.timer);
-    if ((this.#cgroup?.oomKills() ?? 0) > pending.oomKills) pending.resolve(diedOfMemory());
+    if (this.#ranOutOfMemory()) pending.resolve(withoutMemory("broken"));
     else pending.reject(new InfrastructureError(why));
   }
 
@@ -226,11 +248,14 @@ class SupervisedSandbox implements Sandbox {
   }
 }
 
-/** The kernel took the supervisor with the program: the verdict is the program's, the sandbox is gone. */
-function diedOfMemory(): RunReport {
+/**
+ * Too little memory for the program to be run at all: the verdict is the program's.
+ * @param kind - broken: the kernel took the supervisor with the program, and the sandbox is gone
+ */
+function withoutMemory(kind: "exited" | "broken"): RunReport {
   const nothing = Buffer.alloc(0);
   return {
-    kind: "broken",
+    kind,
     code: 0,
     wallMs: 0,
     cpuMs: null,
@@ -238,7 +263,7 @@ function diedOfMemory(): RunReport {
     stdout: nothing,
     stderr: nothing,
     stderrTruncated: false,
-    message: "the supervisor was killed for want of memory",
+    message: "out of memory",
     outOfMemory: true,
   };
 }

@@ -1,8 +1,20 @@
-/** One sandbox for one program: opened, fed with runs, closed; two ways to build it behind one interface. */
-import type { Host } from "./host.js";
+/** What a sandbox is: opened for one program, fed with runs, closed. */
+import type { Bubblewrap } from "./bubblewrap.js";
+import type { CgroupParents } from "./cgroup.js";
 import type { RunLimits, RunReport } from "./protocol.js";
-import { openSingleRunSandbox } from "./sandbox-single-run.js";
-import { openSupervisedSandbox } from "./sandbox-supervised.js";
+
+/** What this machine has to build sandboxes from; `probeHost` finds it. */
+export interface Host {
+  readonly bubblewrap: Bubblewrap;
+  readonly cgroups: CgroupParents | null;
+  /** null: a bubblewrap per test. */
+  readonly supervisor: string | null;
+  /** bubblewrap started by uid 0 isolates nothing (its only id maps to the host's root), so root drops to 61000 + slot. */
+  readonly isRoot: boolean;
+  readonly filter: Buffer;
+  /** Flags of every run, from what the probe found. */
+  readonly runFlags: number;
+}
 
 export interface SandboxPlan {
   /** Chooses the uid; no two sandboxes of a broker share one at a time. */
@@ -30,12 +42,6 @@ export interface Sandbox {
   sendInput(bytes: Buffer | null): void;
   /** Kills whatever is left, waits for it, removes the cgroup. Never throws. */
   close(): Promise<void>;
-}
-
-export function openSandbox(host: Host, plan: SandboxPlan): Promise<Sandbox> {
-  return host.supervisor === null
-    ? openSingleRunSandbox(host, plan)
-    : openSupervisedSandbox(host, host.supervisor, plan);
 }
 
 /** Nothing else of the host's environment goes in. Python and Lua need a UTF-8 locale for Unicode. */
