@@ -78,8 +78,12 @@ const WIDTH = 720;
 const HEIGHT = 320;
 const MARGIN = 48;
 
-/** A line chart as SVG: pass rate (0 to 1) against rollouts. */
-export function curveSvg(curves: Readonly<Record<string, readonly CurvePoint[]>>, title: string): string {
+/** A line chart as SVG: pass rate (0 to 1) against rollouts, or against what `axis` names. */
+export function curveSvg(
+  curves: Readonly<Record<string, readonly CurvePoint[]>>,
+  title: string,
+  axis = "rollouts",
+): string {
   const colours = ["#0b6e4f", "#b5480b", "#24478f", "#7a2e8e", "#555555"];
   const last = Math.max(
     1,
@@ -105,7 +109,7 @@ export function curveSvg(curves: Readonly<Record<string, readonly CurvePoint[]>>
   return (
     `<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 ${WIDTH} ${HEIGHT}" width="${WIDTH}" height="${HEIGHT}" font-family="sans-serif" font-size="12">` +
     `<rect width="100%" height="100%" fill="white"/><text x="${MARGIN}" y="24" font-size="15">${escapeHtml(title)}</text>` +
-    `${grid.join("")}${ticks.join("")}<text x="${WIDTH / 2}" y="${HEIGHT - 8}" text-anchor="middle">rollouts</text>${lines.join("")}</svg>`
+    `${grid.join("")}${ticks.join("")}<text x="${WIDTH / 2}" y="${HEIGHT - 8}" text-anchor="middle">${escapeHtml(axis)}</text>${lines.join("")}</svg>`
   );
 }
 
