@@ -6,7 +6,7 @@ import { ConfigError } from "../core/index.js";
 import { DEVICES } from "../policy/run-config.js";
 import { choiceOption } from "./arguments.js";
 
-const IdsLine = z.strictObject({ ids: z.array(z.int().nonnegative()).min(1) });
+const IdsLine = z.strictObject({ ids: z.array(z.int().nonnegative()).min(2) });
 
 interface ScoreOptions {
   readonly policy: string;
@@ -25,7 +25,7 @@ async function readIds(file: string): Promise<number[][]> {
     }
   } catch (cause) {
     const at = number === 0 ? file : `${file}:${number}`;
-    throw new ConfigError({ at, need: 'lines of {"ids": [token ids]}', cause });
+    throw new ConfigError({ at, need: 'lines of {"ids": [two or more token ids]}', cause });
   }
   return lines;
 }
