@@ -17,6 +17,7 @@ export {
   type TensorLocation,
   writeSafetensors,
 } from "./safetensors.js";
+export { readModelTensors } from "./sharded.js";
 export {
   type Checkpoint,
   type CheckpointFile,
