@@ -54,7 +54,8 @@ local function run_once(source, input)
   local environment = {
     print = print, io = { read = io.read, lines = io.lines, write = write },
     math = math, string = string, table = table, tostring = tostring, tonumber = tonumber,
-    ipairs = ipairs, pairs = pairs, type = type, select = select,
+    ipairs = ipairs, pairs = pairs, next = next, type = type, select = select,
+    error = error, assert = assert,
   }
   environment._G = environment
   local chunk, problem = load(source, "@main.lua", "t", environment)

@@ -32,7 +32,7 @@ function replaceOne(text: string, find: RegExp, by: () => string, random: Random
 }
 
 /** A syntax or runtime error: an `end` or a bracket gone, a line gone, or one name mistaken. */
-function withBug(program: string, random: Random): string {
+export function withBug(program: string, random: Random): string {
   const nothing = (): string => "";
   switch (random.integer(3)) {
     case 0:
