@@ -196,14 +196,14 @@ class SingleRun {
     const code = /"exit-code":\s*(\d+)/.exec(this.#status)?.[1];
     const stderr = Buffer.concat(this.#stderr);
     const archive = Buffer.concat(this.#archive);
-    if (this.#forced === null && code === undefined) {
+    if (this.#forced === null && code === undefined && !outOfMemory) {
       throw new InfrastructureError(
         `the sandbox did not start: ${this.#problem || stderr.toString("utf8").trim()}`,
       );
     }
     const ending =
-      this.#forced !== null
-        ? { kind: this.#forced, code: 0 }
+      this.#forced !== null || code === undefined
+        ? { kind: this.#forced ?? ("broken" as const), code: 0 }
         : endOf(Number(code), archive.toString("latin1") === MISSING, wallMs, this.#run.limits);
     const report: RunReport = {
       ...ending,
