@@ -3,6 +3,7 @@
  * tensors of zeros; here those vanish, and a broadcast stays unmaterialised until something needs its full shape.
  */
 import { type ElementType, type Graph, sameShape, sizeOf, type Value } from "./graph.js";
+import { recognizeNorm } from "./root-mean-square.js";
 
 /** Shape of two operands together, as NumPy broadcasts. */
 export function broadcastShape(a: readonly number[], b: readonly number[]): number[] {
@@ -42,9 +43,6 @@ const FOLDED: Record<string, (a: number, b: number) => number> = {
 const fillOf = (value: Value): number | undefined =>
   value.constant && "fill" in value.constant ? value.constant.fill : undefined;
 
-const isInverseRoot = (value: Value): boolean =>
-  value.node?.op === "Reciprocal" && value.node.inputs[0]!.node?.op === "Sqrt" && value.shape.at(-1) === 1;
-
 /** A result that is one of the operands, or cheaper than the op asked for; undefined where there is none. */
 function shortcut(graph: Graph, op: string, a: Value, b: Value): Value | undefined {
   const [x, y] = [fillOf(a), fillOf(b)];
@@ -53,13 +51,10 @@ function shortcut(graph: Graph, op: string, a: Value, b: Value): Value | undefin
   if (op === "Sub" && x === 0) return unary(graph, "Neg", b);
   if (op === "Mul" && x === 1) return b;
   if ((op === "Mul" || op === "Div" || op === "Pow") && y === 1) return a;
-  // x * (1 / sqrt(v)) as RMSNorm has it, in the form that ONNX Runtime makes one node of.
-  if (op === "Mul" && isInverseRoot(b) && a.shape.length > 1)
-    return binary(graph, "Div", a, b.node!.inputs[0]!);
   if (op === "Pow" && y === 2) return binary(graph, "Mul", a, a);
   if (op === "Pow" && y === 0.5) return unary(graph, "Sqrt", a);
   if (op === "Pow" && y === -1) return unary(graph, "Reciprocal", a);
-  return undefined;
+  return recognizeNorm(graph, op, a, b);
 }
 
 /** An elementwise op of two operands of one type; comparisons yield bool. */

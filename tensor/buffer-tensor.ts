@@ -1,6 +1,6 @@
 /** Tensors in GPU buffers that ONNX Runtime owns. */
 import * as ort from "onnxruntime-node";
-import { Graph } from "./graph.js";
+import { Graph, PLAIN_DIALECT } from "./graph.js";
 import { encodeModel } from "./onnx.js";
 import type { DeviceTensor, HostArray, TensorSpec } from "./values.js";
 
@@ -14,10 +14,10 @@ function reader({ dtype, shape }: TensorSpec): Promise<ort.InferenceSession> {
   const key: ReaderKey = `${dtype} ${shape.length}`;
   let session = readers.get(key);
   if (!session) {
-    const graph = new Graph({ fusedMatMul: false, racingScatter: false, missing: new Set() });
+    const graph = new Graph(PLAIN_DIALECT);
     const anyLength = shape.map(() => -1);
     const input = graph.input("x", anyLength, dtype);
-    const { bytes } = encodeModel("read", [input], [input]);
+    const { bytes } = encodeModel(graph, "read", [input], [input]);
     session = ort.InferenceSession.create(bytes, { executionProviders: ["webgpu"], logSeverityLevel: 3 });
     readers.set(key, session);
   }

@@ -1,7 +1,7 @@
 import { cast } from "./arithmetic.js";
 import type { TracedFunction } from "./differentiate.js";
 import { eagerFunction } from "./eager.js";
-import { type Dialect, Graph, neededNodes, type Value } from "./graph.js";
+import { type Dialect, Graph, neededNodes, PLAIN_DIALECT, type Value } from "./graph.js";
 import { defineKernels } from "./kernels/index.js";
 import { encodeModel } from "./onnx.js";
 import { openSession } from "./session.js";
@@ -27,16 +27,17 @@ export interface CompileOptions {
   readonly profilePath?: string;
 }
 
-const CPU: Dialect = { fusedMatMul: true, racingScatter: true, missing: new Set() };
+const CPU: Dialect = { fusedMatMul: true, racingScatter: true, inverseOfNorm: true, missing: new Set() };
 const DIALECTS: Record<Provider, Dialect> = {
   cpu: CPU,
   tensorflow: CPU,
-  cuda: { fusedMatMul: true, racingScatter: false, missing: new Set() },
-  webgpu: { fusedMatMul: false, racingScatter: false, missing: new Set(["Sign", "Or"]) },
+  cuda: { ...PLAIN_DIALECT, fusedMatMul: true },
+  webgpu: { ...PLAIN_DIALECT, missing: new Set(["Sign", "Or"]) },
 };
 
 /** A recorded function: its inputs and outputs as values of one graph, by name. */
 export interface Recording {
+  readonly graph: Graph;
   readonly inputs: Readonly<Record<string, Value>>;
   readonly outputs: Readonly<Record<string, Value>>;
 }
@@ -60,7 +61,7 @@ export function record(
       outputs[name] = value.type === "bool" ? cast(graph, value, "int32") : value;
     }
   });
-  return { inputs, outputs };
+  return { graph, inputs, outputs };
 }
 
 /**
@@ -76,10 +77,11 @@ export async function compile(
   const recording = record(fn, specs, DIALECTS[options.provider]);
   const outputs = mapValues(recording.outputs, specOf);
   if (options.provider === "tensorflow") {
-    const nodeCount = neededNodes(Object.values(recording.outputs)).length;
+    const nodeCount = neededNodes(recording.graph, Object.values(recording.outputs)).length;
     return eagerFunction(fn, { inputs: specs, outputs, nodeCount }, options.keepOnDevice ?? []);
   }
   const model = encodeModel(
+    recording.graph,
     options.name ?? "retort",
     Object.values(recording.inputs),
     Object.values(recording.outputs),

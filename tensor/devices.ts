@@ -5,7 +5,7 @@ import { dirname, join } from "node:path";
 import * as ort from "onnxruntime-node";
 import type { Provider } from "./compile.js";
 import { TENSORFLOW_PACKAGES } from "./eager.js";
-import { Graph } from "./graph.js";
+import { Graph, PLAIN_DIALECT } from "./graph.js";
 import { encodeModel } from "./onnx.js";
 
 /** Where Debian's `chromium` package puts SwiftShader, a Vulkan driver that computes on the CPU. */
@@ -23,11 +23,11 @@ export function softwareVulkanEnvironment(): Record<string, string> | null {
 
 /** Whether ONNX Runtime opens a session there and computes 1 + 1. */
 async function computes(provider: "webgpu" | "cuda"): Promise<boolean> {
-  const graph = new Graph({ fusedMatMul: false, racingScatter: false, missing: new Set() });
+  const graph = new Graph(PLAIN_DIALECT);
   const x = graph.input("x", [1], "float32");
   const sum = graph.node("Add", [x, x], { shape: [1], type: "float32" });
   try {
-    const session = await ort.InferenceSession.create(encodeModel("probe", [x], [sum]).bytes, {
+    const session = await ort.InferenceSession.create(encodeModel(graph, "probe", [x], [sum]).bytes, {
       executionProviders: [provider],
       logSeverityLevel: 4,
     });

@@ -55,15 +55,26 @@ export interface Dialect {
   readonly fusedMatMul: boolean;
   /** ScatterND with add loses updates of repeated indices. */
   readonly racingScatter: boolean;
+  /** SimplifiedLayerNormalization's second output is computed: webgpu leaves it unwritten, without an error. */
+  readonly inverseOfNorm: boolean;
   /** ONNX ops that the provider has no kernel for and that we can say in others. */
   readonly missing: ReadonlySet<string>;
 }
+
+/** What every provider can run. */
+export const PLAIN_DIALECT: Dialect = {
+  fusedMatMul: false,
+  racingScatter: false,
+  inverseOfNorm: false,
+  missing: new Set(),
+};
 
 /** Records nodes. One per compiled function. */
 export class Graph {
   private count = 0;
   private readonly known = new Map<string, readonly Value[]>();
   private readonly constants = new Map<string, Value>();
+  private readonly replaced = new Map<Value, Value>();
 
   constructor(readonly dialect: Dialect) {}
 
@@ -106,6 +117,16 @@ export class Graph {
     return this.constant(BigInt64Array.from(numbers, BigInt), [numbers.length], "int64");
   }
 
+  /** From now on `by` stands wherever a node takes `value`, also in nodes recorded before. */
+  replace(value: Value, by: Value): void {
+    this.replaced.set(value, by);
+  }
+
+  /** What stands for a value. */
+  current(value: Value): Value {
+    return this.replaced.get(value) ?? value;
+  }
+
   /** Records a node with several outputs. */
   nodes(
     op: string,
@@ -135,23 +156,27 @@ export class Graph {
   }
 }
 
-/** The nodes that the given values need, each after the nodes it needs itself. */
-export function neededNodes(values: readonly Value[]): OpNode[] {
+/** The nodes that the given values need, each after the nodes it needs itself, with replaced values replaced. */
+export function neededNodes(graph: Graph, values: readonly Value[]): OpNode[] {
   const order: OpNode[] = [];
   const seen = new Set<OpNode>();
   // An explicit stack: a chain of a few thousand ops would overflow the call stack.
-  const stack: { node: OpNode; next: number }[] = [];
+  const stack: { node: OpNode; inputs: readonly (Value | null)[]; next: number }[] = [];
   const visit = (value: Value | null | undefined): void => {
-    if (!value?.node || seen.has(value.node)) return;
-    seen.add(value.node);
-    stack.push({ node: value.node, next: 0 });
+    const node = value?.node;
+    if (!node || seen.has(node)) return;
+    seen.add(node);
+    stack.push({ node, inputs: node.inputs.map((input) => input && graph.current(input)), next: 0 });
   };
   for (const value of values) {
-    visit(value);
+    visit(graph.current(value));
     while (stack.length > 0) {
       const top = stack.at(-1)!;
-      if (top.next < top.node.inputs.length) visit(top.node.inputs[top.next++]);
-      else order.push(stack.pop()!.node);
+      if (top.next < top.inputs.length) visit(top.inputs[top.next++]);
+      else {
+        order.push({ ...top.node, inputs: top.inputs });
+        stack.pop();
+      }
     }
   }
   return order;

@@ -8,6 +8,7 @@ import {
   type Attribute,
   type Constant,
   type ElementType,
+  type Graph,
   neededNodes,
   type OpNode,
   sizeOf,
@@ -86,15 +87,21 @@ class Names {
 }
 
 /** Writes the nodes that the outputs need, and the constants that those need. */
-export function encodeModel(name: string, inputs: readonly Value[], outputs: readonly Value[]): OnnxModel {
+export function encodeModel(
+  graph: Graph,
+  name: string,
+  inputs: readonly Value[],
+  recorded: readonly Value[],
+): OnnxModel {
+  const outputs = recorded.map((value) => graph.current(value));
   const names = new Names(inputs, outputs);
-  const nodes = neededNodes(outputs);
+  const nodes = neededNodes(graph, outputs);
   const constants = new Set<Value>();
   for (const value of [...nodes.flatMap((node) => node.inputs), ...outputs]) {
     if (value?.constant) constants.add(value);
   }
   const fills = [...constants].filter(isLargeFill);
-  const graph = {
+  const proto = {
     name,
     initializer: [...constants]
       .filter((value) => !isLargeFill(value))
@@ -120,10 +127,10 @@ export function encodeModel(name: string, inputs: readonly Value[], outputs: rea
       { domain: "", version: OPSET },
       { domain: "com.microsoft", version: 1 },
     ],
-    graph,
+    graph: proto,
   };
   const type = modelProto();
-  return { bytes: type.encode(type.fromObject(model)).finish(), nodeCount: graph.node.length };
+  return { bytes: type.encode(type.fromObject(model)).finish(), nodeCount: proto.node.length };
 }
 
 const nodeProto = (node: OpNode, names: Names): object => ({

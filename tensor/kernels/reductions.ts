@@ -21,17 +21,10 @@ export function reduce(
   }
   return graph.node(
     op,
-    [squared(graph, op, x), graph.int64(axes)],
+    [x, graph.int64(axes)],
     { shape, type: x.type },
     { keepdims: { int: keepDims ? 1 : 0 } },
   );
-}
-
-/** ONNX Runtime finds an RMSNorm, and makes one node of it, where the mean is of Pow(x, 2). */
-function squared(graph: Graph, op: string, x: Value): Value {
-  if (op !== "ReduceMean" || x.node?.op !== "Mul" || x.node.inputs[0] !== x.node.inputs[1]) return x;
-  const base = x.node.inputs[0]!;
-  return graph.node("Pow", [base, graph.fill(2, [], base.type)], { shape: x.shape, type: x.type });
 }
 
 const REDUCTIONS: Record<string, { op: string; axes: "axis" | "reductionIndices" }> = {
