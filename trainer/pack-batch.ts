@@ -3,13 +3,18 @@ import { ConfigError, type Sample } from "../core/index.js";
 import { hasSignal, type SampleWeights } from "./objective-parts.js";
 
 /**
- * Sizes that graphs are compiled for: powers of two and the numbers half-way between them. At most a third of a
+ * Lengths that graphs are compiled for: powers of two and the numbers half-way between them. At most a third of a
  * dimension is padding, and few shapes occur.
  */
 export function bucketSize(needed: number, least = 1): number {
   let size = least;
   while (size < needed) size = (size & (size - 1)) === 0 && size >= 2 ? size * 1.5 : nextPowerOfTwo(size + 1);
   return size;
+}
+
+/** Rows and response positions: powers of two. A shape costs a third of a second to compile, more than its padding. */
+export function coarseSize(needed: number, least: number): number {
+  return Math.max(least, nextPowerOfTwo(needed));
 }
 
 const nextPowerOfTwo = (n: number): number => 2 ** Math.ceil(Math.log2(n));
@@ -46,9 +51,9 @@ export interface Microbatch extends PaddedRows {
   readonly teacher: (PaddedRows & { readonly positions: Int32Array }) | null;
 }
 
-const LEAST_LENGTH = 16;
-const LEAST_POSITIONS = 64;
-const LEAST_ROWS = 4;
+const LEAST_LENGTH = 32;
+const LEAST_POSITIONS = 256;
+const LEAST_ROWS = 8;
 
 interface WeighedSample {
   readonly sample: Sample;
@@ -84,7 +89,7 @@ export function packBatch(
 
 function packRows(rows: readonly WeighedSample[], length: number): Microbatch {
   const tokens = rows.reduce((sum, { sample }) => sum + sample.completionIds.length, 0);
-  const size = bucketSize(tokens, LEAST_POSITIONS);
+  const size = coarseSize(tokens, LEAST_POSITIONS);
   const floats = (): Float32Array => new Float32Array(size);
   const student = padRows(
     rows.map(({ sample }) => [sample.promptIds, sample.completionIds]),
@@ -133,7 +138,7 @@ function padRows(
   length: number,
   size: number,
 ): PaddedRows & { positions: Int32Array } {
-  const rows = bucketSize(sequences.length, LEAST_ROWS);
+  const rows = coarseSize(sequences.length, LEAST_ROWS);
   const ids = new Int32Array(rows * length);
   const positions = new Int32Array(size);
   let at = 0;
