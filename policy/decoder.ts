@@ -1,7 +1,7 @@
 /**
  * The decoder of the Llama, Qwen2 and Qwen3 families as plain functions over tfjs ops. The same functions are traced
  * into the sampler's and the trainer's graphs, so their log-probabilities agree.
- * Shapes: B rows, T tokens, D width, H query heads, K key/value heads, G = H / K, E head width, C cache length, V vocabulary.
+ * Shapes: B rows, T tokens, D width, H query heads, K key/value heads, G = H / K, E head width, V vocabulary.
  */
 import * as tf from "@tensorflow/tfjs-core";
 import type { DecoderConfig } from "./config.js";
@@ -10,7 +10,7 @@ import type { DecoderConfig } from "./config.js";
 export type Weights = Readonly<Record<string, tf.Tensor>>;
 
 /** Large enough that exp() is exactly 0, small enough that a sum of two stays finite in half precision too. */
-const MASKED = -30_000;
+export const MASKED = -30_000;
 
 /** x / sqrt(mean(x^2) + epsilon) * weight over the last axis. @see Zhang & Sennrich 2019, arXiv 1910.07467 */
 export function rmsNorm(x: tf.Tensor, weight: tf.Tensor, epsilon: number): tf.Tensor {
@@ -19,7 +19,7 @@ export function rmsNorm(x: tf.Tensor, weight: tf.Tensor, epsilon: number): tf.Te
 }
 
 /** x [N, in] times a Hugging Face matrix [out, in], plus an optional bias [out]. */
-function linear(x: tf.Tensor, weight: tf.Tensor, bias?: tf.Tensor): tf.Tensor {
+export function linear(x: tf.Tensor, weight: tf.Tensor, bias?: tf.Tensor): tf.Tensor {
   const product = tf.matMul(x as tf.Tensor2D, weight as tf.Tensor2D, false, true);
   return bias ? tf.add(product, bias) : product;
 }
@@ -43,7 +43,7 @@ export function ropeTables(
 }
 
 /** Turns each head by its position: x * cos + swap(x) * sin, with the sign of the first half already in `sin`. */
-function applyRope(x: tf.Tensor, cos: tf.Tensor, sin: tf.Tensor): tf.Tensor {
+export function applyRope(x: tf.Tensor, cos: tf.Tensor, sin: tf.Tensor): tf.Tensor {
   const axis = x.rank - 1;
   const [first, second] = tf.split(x, 2, axis) as [tf.Tensor, tf.Tensor];
   return tf.add(tf.mul(x, cos), tf.mul(tf.concat([second, first], axis), sin));
@@ -174,49 +174,4 @@ export function decoderLogits(weights: Weights, ids: tf.Tensor2D, config: Decode
   const [rows, length] = ids.shape;
   const { hidden } = decoderHidden(weights, ids, config);
   return tf.reshape(projectLogits(weights, hidden), [rows, length, config.vocabulary]) as tf.Tensor3D;
-}
-
-/**
- * One token of every slot, against the cache of the tokens before it.
- * @param ids - [S] int32, the token each slot has just received
- * @param positions - [S] int32, its position; cache entries at and after it are ignored
- * @param cache - per layer, keys and values [S, K, C, E]
- * @returns logits [S, V] of the next token; per layer this token's keys and values [S, K, E], to be written at `positions`
- */
-export function decodeStep(
-  weights: Weights,
-  ids: tf.Tensor1D,
-  positions: tf.Tensor1D,
-  cache: readonly KeyValue[],
-  config: DecoderConfig,
-): { logits: tf.Tensor2D; keyValues: KeyValue[] } {
-  const slots = ids.shape[0];
-  const { heads, keyValueHeads, headDim } = config;
-  const shared = heads / keyValueHeads;
-  const length = cache[0]!.key.shape[2]!;
-  const tables = ropeTables(config, length);
-  const atPosition = (table: Float32Array): tf.Tensor =>
-    tf.reshape(tf.gather(tf.tensor(table, [length, headDim]), positions), [slots, 1, headDim]);
-  const [cos, sin] = [atPosition(tables.cos), atPosition(tables.sin)];
-  const isBefore = tf.less(tf.range(0, length, 1, "int32"), tf.reshape(positions, [slots, 1])); // [S, C]
-  const bias = tf.mul(tf.sub(1, tf.cast(isBefore, "float32")), MASKED);
-  const mask = tf.reshape(bias, [slots, 1, 1, length]);
-  const keyValues: KeyValue[] = [];
-  let x = embed(weights, ids);
-  for (let layer = 0; layer < config.layers; layer++) {
-    const past = cache[layer]!;
-    x = decoderLayer(x, weights, layer, config, ({ query, key, value }) => {
-      const q = tf.reshape(applyRope(query, cos, sin), [slots, keyValueHeads, shared, headDim]);
-      const k = applyRope(key, cos, sin); // [S, K, E]
-      keyValues.push({ key: k, value });
-      const self = tf.sum(tf.mul(q, tf.expandDims(k, 2)), -1, true); // [S, K, G, 1]
-      const scores = tf.add(tf.mul(tf.matMul(q, past.key, false, true), 1 / Math.sqrt(headDim)), mask);
-      const attention = tf.softmax(tf.concat([scores, tf.mul(self, 1 / Math.sqrt(headDim))], -1));
-      const [toPast, toSelf] = tf.split(attention, [length, 1], -1) as [tf.Tensor, tf.Tensor];
-      const mixed = tf.add(tf.matMul(toPast, past.value), tf.mul(toSelf, tf.expandDims(value, 2)));
-      return tf.reshape(mixed, [slots, heads * headDim]);
-    });
-  }
-  const hidden = rmsNorm(x, weights["model.norm.weight"]!, config.normEpsilon) as tf.Tensor2D;
-  return { logits: projectLogits(weights, hidden), keyValues };
 }

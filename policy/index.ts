@@ -1,7 +1,8 @@
 export type { DecoderConfig, ModelType } from "./config.js";
 export { huggingFaceConfig, parseDecoderConfig, readDecoderConfig } from "./config.js";
+export { decodeStep, decodingSpecs, decodingWeights } from "./decode-step.js";
 export type { KeyValue, Weights } from "./decoder.js";
-export { decoderHidden, decoderLogits, decodeStep, projectLogits, rmsNorm } from "./decoder.js";
+export { decoderHidden, decoderLogits, projectLogits, rmsNorm } from "./decoder.js";
 export type { HostWeights, PolicyFolder } from "./folder.js";
 export { namedTensors, policyFiles, policyFolder, readPolicy, readWeights, writePolicy } from "./folder.js";
 export { scoreIds } from "./score.js";

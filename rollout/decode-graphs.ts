@@ -4,6 +4,8 @@ import {
   type DecoderConfig,
   decoderHidden,
   decodeStep,
+  decodingSpecs,
+  decodingWeights,
   type KeyValue,
   projectLogits,
   weightSpecs,
@@ -63,7 +65,13 @@ export const prefillSpecs = (config: DecoderConfig, { promptLength }: RunnerShap
   last: { shape: [PREFILL_ROWS], dtype: "int32" },
 });
 
-/** One decoding step: ids [S], positions [S] and the cache to logits [S, V] and the new keys and values [S, K, E]. */
+/** The weights laid out for decoding steps. */
+export const layOutFunction =
+  (config: DecoderConfig): TracedFunction =>
+  (inputs) =>
+    decodingWeights(inputs, config);
+
+/** One decoding step: weights from `layOutFunction`, ids [S], positions [S] and the cache to logits [S, V] and the new keys and values [S, K, E]. */
 export const stepFunction =
   (config: DecoderConfig): TracedFunction =>
   (inputs) => {
@@ -74,7 +82,7 @@ export const stepFunction =
   };
 
 export const stepSpecs = (config: DecoderConfig, shape: RunnerShape): Specs => ({
-  ...weightSpecs(config),
+  ...decodingSpecs(config),
   ...cacheSpecs(config, shape),
   ids: { shape: [shape.slots], dtype: "int32" },
   positions: { shape: [shape.slots], dtype: "int32" },

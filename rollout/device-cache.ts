@@ -1,10 +1,11 @@
 import * as tf from "@tensorflow/tfjs-core";
-import type { DecoderConfig } from "../policy/index.js";
+import { type DecoderConfig, decodingSpecs, weightSpecs } from "../policy/index.js";
 import { compile, type DeviceTensor, type TracedFunction, type Value } from "../tensor/index.js";
 import {
   cacheOf,
   cacheSpecs,
   keyName,
+  layOutFunction,
   namedKeyValues,
   prefillFunction,
   prefillSpecs,
@@ -104,6 +105,13 @@ export async function createDeviceCache({
     ...options,
     name: "assign",
   });
+  const layOut = await compile(layOutFunction(config), weightSpecs(config), {
+    ...options,
+    name: "lay out weights",
+    keepOnDevice: Object.keys(decodingSpecs(config)),
+  });
+  let weights: Readonly<Record<string, Value>> = {};
+  let laidOut: Readonly<Record<string, Value>> = {};
   const size = shape.slots * config.keyValueHeads * shape.cacheLength * config.headDim;
   let cache: Record<string, Value> = Object.fromEntries(names.map((name) => [name, new Float32Array(size)]));
 
@@ -113,7 +121,12 @@ export async function createDeviceCache({
   };
 
   return {
-    prefill: async (weights, prompts): Promise<Prefilled> => {
+    useWeights: async (next) => {
+      Object.values(laidOut).forEach(release);
+      weights = next;
+      laidOut = await layOut.run({ ...next });
+    },
+    prefill: async (prompts): Promise<Prefilled> => {
       const { ids, last, lengths } = padPrompts(prompts, shape.promptLength);
       const outputs = await prefillGraph.run({ ...weights, ids, last });
       const keyValues = names.map((name) => outputs[name]!);
@@ -132,14 +145,14 @@ export async function createDeviceCache({
       );
       replace(await assignGraph.run({ ...cache, ...rows, source }));
     },
-    step: async (weights, ids, positions) => {
-      const outputs = await stepGraph.run({ ...weights, ...cache, ids, positions });
+    step: async (ids, positions) => {
+      const outputs = await stepGraph.run({ ...laidOut, ...cache, ids, positions });
       replace(outputs);
       return asFloats(outputs.logits);
     },
     dispose: async () => {
-      for (const value of Object.values(cache)) release(value);
-      for (const graph of [prefillGraph, stepGraph, assignGraph]) await graph.dispose();
+      for (const value of [...Object.values(cache), ...Object.values(laidOut)]) release(value);
+      for (const graph of [prefillGraph, stepGraph, assignGraph, layOut]) await graph.dispose();
     },
   };
 }

@@ -81,14 +81,18 @@ export async function createEngine(options: {
   const onDevice = options.provider === "webgpu" || options.provider === "cuda";
   const cache = await (onDevice ? createDeviceCache(options) : createHostCache(options));
   let weights: Readonly<Record<string, Value>> | null = null;
+  let isInUse = false;
   return {
     shape: options.shape,
     setWeights: (next) => {
       weights = next;
+      isInUse = false;
     },
-    sample: (groups, sampling, onFinished) => {
+    sample: async (groups, sampling, onFinished) => {
       if (weights === null) throw new Error("setWeights before sample");
-      return runSlots(cache, weights, options, groups, sampling, onFinished);
+      if (!isInUse) await cache.useWeights(weights);
+      isInUse = true;
+      return runSlots(cache, options, groups, sampling, onFinished);
     },
     dispose: () => cache.dispose(),
   };
@@ -100,7 +104,6 @@ export async function createEngine(options: {
  */
 async function runSlots(
   cache: KeyValueCache,
-  weights: Readonly<Record<string, Value>>,
   { config, shape }: { config: DecoderConfig; shape: RunnerShape },
   groups: readonly GroupRequest[],
   options: SamplingOptions,
@@ -160,10 +163,7 @@ async function runSlots(
   const prefillMore = async (): Promise<void> => {
     const batch = queue.slice(next, next + PREFILL_ROWS);
     next += batch.length;
-    const prefilled = await cache.prefill(
-      weights,
-      batch.map((request) => request.promptIds),
-    );
+    const prefilled = await cache.prefill(batch.map((request) => request.promptIds));
     batch.forEach((request, row) => {
       waiting.push({ request, prefilled, row, samples: [...request.samples] });
     });
@@ -180,7 +180,7 @@ async function runSlots(
     const positions = Int32Array.from(slots, (live) =>
       live ? live.request.promptIds.length + live.ids.length - 1 : 0,
     );
-    const logits = await cache.step(weights, ids, positions);
+    const logits = await cache.step(ids, positions);
     decodeSteps++;
     slots.forEach((live, slot) => {
       if (live !== null && advance(live, logits, slot)) slots[slot] = null;

@@ -1,7 +1,8 @@
-import { compile, type Value } from "../tensor/index.js";
+import { type DecoderConfig, decodingSpecs, weightSpecs } from "../policy/index.js";
+import { type CompiledFunction, compile, type Value } from "../tensor/index.js";
 import {
-  cacheSpecs,
   keyName,
+  layOutFunction,
   prefillFunction,
   prefillSpecs,
   stepFunction,
@@ -15,17 +16,55 @@ import {
   padPrompts,
   type RunnerOptions,
 } from "./key-value-cache.js";
+import { createSlotRows, type SlotRows } from "./slot-rows.js";
+
+/**
+ * Cache lengths that the decoding step is compiled for: a step reads as much cache as it is compiled for, so it runs in
+ * the shortest that holds its longest sequence. All but the longest are multiples of 32, whole vectors of any CPU.
+ * @returns ascending; the last is `longest`
+ */
+export function cacheLengths(longest: number): number[] {
+  const lengths: number[] = [];
+  for (let length = 32; length < longest; length += length < 128 ? 32 : length < 512 ? 64 : length / 4)
+    lengths.push(Math.floor(length / 32) * 32);
+  return [...lengths, longest];
+}
+
+/** The step's graph for each cache length, compiled when it is first needed. */
+function stepGraphs(options: RunnerOptions): {
+  at(length: number): Promise<CompiledFunction>;
+  dispose(): Promise<void>;
+} {
+  const { config, shape, provider, threads } = options;
+  const graphs = new Map<number, Promise<CompiledFunction>>();
+  return {
+    at: (length) => {
+      const graph =
+        graphs.get(length) ??
+        compile(stepFunction(config), stepSpecs(config, { ...shape, cacheLength: length }), {
+          provider,
+          deterministic: true,
+          name: `decode ${length}`,
+          ...(threads === undefined ? {} : { threads }),
+        });
+      graphs.set(length, graph);
+      return graph;
+    },
+    dispose: async () => {
+      for (const graph of graphs.values()) await (await graph).dispose();
+    },
+  };
+}
+
+const cacheNames = (config: DecoderConfig): string[] =>
+  Array.from({ length: config.layers }, (_, layer) => [keyName(layer), valueName(layer)]).flat();
 
 /**
  * A cache in JavaScript arrays, read by the graph without a copy. The graph returns only each new token's keys and values,
  * which are written in here: returning the whole cache would copy it every token.
  */
-export async function createHostCache({
-  config,
-  shape,
-  provider,
-  threads,
-}: RunnerOptions): Promise<KeyValueCache> {
+export async function createHostCache(runner: RunnerOptions): Promise<KeyValueCache> {
+  const { config, shape, provider, threads } = runner;
   const { slots, promptLength, cacheLength } = shape;
   const { keyValueHeads, headDim } = config;
   const options = { provider, deterministic: true, ...(threads === undefined ? {} : { threads }) };
@@ -33,66 +72,61 @@ export async function createHostCache({
     ...options,
     name: "prefill",
   });
-  const stepGraph = await compile(stepFunction(config), stepSpecs(config, shape), {
+  const layOut = await compile(layOutFunction(config), weightSpecs(config), {
     ...options,
-    name: "decode",
+    name: "lay out weights",
+    keepOnDevice: Object.keys(decodingSpecs(config)),
   });
-  const names = Array.from({ length: config.layers }, (_, layer) => [
-    keyName(layer),
-    valueName(layer),
-  ]).flat();
-  const size = slots * keyValueHeads * cacheLength * headDim;
-  const cache = Object.fromEntries(
-    Object.keys(cacheSpecs(config, shape)).map((name) => [name, new Float32Array(size)]),
-  );
+  const steps = stepGraphs(runner);
+  const lengths = cacheLengths(cacheLength);
+  const names = cacheNames(config);
+  const rows: SlotRows[] = names.map(() => createSlotRows(slots * keyValueHeads, cacheLength, headDim));
+  let weights: Readonly<Record<string, Value>> = {};
+  let laidOut: Readonly<Record<string, Value>> = {};
 
-  /** Copies one token's heads [K, E] into a slot. */
-  const writeToken = (
-    name: string,
-    slot: number,
-    position: number,
-    source: Float32Array,
-    from: number,
-  ): void => {
-    const target = cache[name]!;
-    for (let head = 0; head < keyValueHeads; head++) {
-      const at = ((slot * keyValueHeads + head) * cacheLength + position) * headDim;
-      const start = from + head * headDim;
-      for (let i = 0; i < headDim; i++) target[at + i] = source[start + i]!;
-    }
+  /** Makes room for positions below `needed`, and no more. */
+  const resize = (needed: number): number => {
+    const length = lengths.find((candidate) => candidate >= needed)!;
+    for (const cache of rows) cache.resize(length);
+    return length;
   };
 
   return {
-    prefill: async (weights, prompts): Promise<Prefilled> => {
-      const { ids, last, lengths } = padPrompts(prompts, promptLength);
+    useWeights: async (next) => {
+      weights = next;
+      laidOut = await layOut.run({ ...next });
+    },
+    prefill: async (prompts): Promise<Prefilled> => {
+      const { ids, last, lengths: used } = padPrompts(prompts, promptLength);
       const outputs = await prefillGraph.run({ ...weights, ids, last });
       const keyValues = names.map((name) => outputs[name] as Value);
-      return { logits: asFloats(outputs.logits), lengths, keyValues, release: () => {} };
+      return { logits: asFloats(outputs.logits), lengths: used, keyValues, release: () => {} };
     },
     assign: async (prefilled, row, targets) => {
       const length = prefilled.lengths[row]!;
-      names.forEach((name, index) => {
+      if (length > rows[0]!.length) resize(length);
+      rows.forEach((cache, index) => {
         const source = asFloats(prefilled.keyValues[index]); // [N, K, P, E]
         for (let head = 0; head < keyValueHeads; head++) {
           const start = (row * keyValueHeads + head) * promptLength * headDim;
-          const heads = source.subarray(start, start + length * headDim);
-          for (const slot of targets)
-            cache[name]!.set(heads, (slot * keyValueHeads + head) * cacheLength * headDim);
+          const entries = source.subarray(start, start + length * headDim);
+          for (const slot of targets) cache.write(slot * keyValueHeads + head, entries);
         }
       });
     },
-    step: async (weights, ids, positions) => {
-      const outputs = await stepGraph.run({ ...weights, ...cache, ids, positions });
-      for (const name of names) {
-        const source = asFloats(outputs[name]); // [S, K, E]
-        for (let slot = 0; slot < slots; slot++)
-          writeToken(name, slot, positions[slot]!, source, slot * keyValueHeads * headDim);
-      }
+    step: async (ids, positions) => {
+      const graph = await steps.at(resize(Math.max(...positions) + 1));
+      const cache = Object.fromEntries(names.map((name, index) => [name, rows[index]!.data()]));
+      const outputs = await graph.run({ ...laidOut, ...cache, ids, positions });
+      rows.forEach((entries, index) => {
+        entries.writeColumn(asFloats(outputs[names[index]!]), positions, keyValueHeads); // [S, K, E]
+      });
       return asFloats(outputs.logits);
     },
     dispose: async () => {
       await prefillGraph.dispose();
-      await stepGraph.dispose();
+      await layOut.dispose();
+      await steps.dispose();
     },
   };
 }

@@ -27,19 +27,14 @@ export interface RunnerOptions {
 
 /** The key/value cache of the slots, wherever it lives. */
 export interface KeyValueCache {
+  /** Weights of the calls that follow, under their Hugging Face names; must stay valid that long. */
+  useWeights(weights: Readonly<Record<string, Value>>): Promise<void>;
   /** Runs up to PREFILL_ROWS prompts; returns the logits [rows, V] of each one's next token and a handle per row. */
-  prefill(
-    weights: Readonly<Record<string, Value>>,
-    prompts: readonly (readonly number[])[],
-  ): Promise<Prefilled>;
+  prefill(prompts: readonly (readonly number[])[]): Promise<Prefilled>;
   /** Copies a prefilled prompt's keys and values into slots. */
   assign(prefilled: Prefilled, row: number, slots: readonly number[]): Promise<void>;
   /** Decodes one token of every slot and stores its keys and values. @returns logits [S, V] */
-  step(
-    weights: Readonly<Record<string, Value>>,
-    ids: Int32Array,
-    positions: Int32Array,
-  ): Promise<Float32Array>;
+  step(ids: Int32Array, positions: Int32Array): Promise<Float32Array>;
   dispose(): Promise<void>;
 }
 

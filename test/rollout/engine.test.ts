@@ -25,10 +25,11 @@ const greedyOf = (family: string): { ids: number[][]; greedy: number[] } =>
 const open = async (
   family: string,
   slots: number,
+  lengths = { promptLength: 16, cacheLength: 48 },
 ): Promise<{ config: DecoderConfig; weights: HostWeights; engine: SamplingEngine }> => {
   const config = readDecoderConfig(folderOf(family));
   const weights = readWeights(folderOf(family), config);
-  const shape = { slots, promptLength: 16, cacheLength: 48 };
+  const shape = { slots, ...lengths };
   const engine = await createEngine({ config, shape, provider: "cpu", threads: 1 });
   engine.setWeights(weights);
   opened.push(engine);
@@ -109,6 +110,24 @@ test("a rollout's tokens and log-probs are the same bits alone and in a full mac
   expect(crowded.sequences.length).toBe(28);
   expect(crowded.sequences.find((sequence) => sequence.group === 5)).toEqual(alone);
 });
+
+test.each(["llama", "qwen2", "qwen3"])(
+  "a long neighbour makes the %s policy read a longer cache, and changes no bit of a short rollout",
+  async (family) => {
+    const { engine } = await open(family, 3, { promptLength: 100, cacheLength: 140 });
+    const wanted = group(0, [7, 18, 49], [4]);
+    const long = (index: number, length: number): GroupRequest =>
+      group(
+        index,
+        Array.from({ length }, (_, i) => (i * 7 + index) % 60),
+      );
+    const alone = (await run(engine, [wanted])).sequences[0]!;
+    for (const length of [30, 60, 100]) {
+      const { sequences } = await run(engine, [long(1, length), wanted, long(2, length - 5)]);
+      expect(sequences.find((sequence) => sequence.group === 0)).toEqual(alone);
+    }
+  },
+);
 
 test("every sample of a group has its own random numbers, and a seed repeats them", async () => {
   const { engine } = await open("llama", 4);

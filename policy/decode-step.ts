@@ -1,0 +1,168 @@
+/**
+ * One token of many sequences against their caches, with the weights laid out for it. The decoder is that of decoder.ts.
+ * Shapes: S slots, D width, H query heads, K key/value heads, G = H / K, E head width, C cache length, V vocabulary.
+ */
+import * as tf from "@tensorflow/tfjs-core";
+import type { DecoderConfig } from "./config.js";
+import { applyRope, type KeyValue, linear, MASKED, ropeTables, type Weights } from "./decoder.js";
+
+/**
+ * Shapes of the weights as `decodeStep` wants them. Per layer one matrix for query, key and value; the weight of each
+ * RMSNorm stands in the matrix after it, and the 1 / sqrt(E) of the scores in the queries.
+ */
+export function decodingShapes(config: DecoderConfig): Record<string, number[]> {
+  const { width, headDim, heads, keyValueHeads } = config;
+  const projected = (heads + 2 * keyValueHeads) * headDim;
+  const shapes: Record<string, number[]> = { embedding: [config.vocabulary, width] };
+  for (let layer = 0; layer < config.layers; layer++) {
+    shapes[`${layer}.qkv`] = [projected, width];
+    if (config.queryKeyValueBias) shapes[`${layer}.qkv_bias`] = [projected];
+    if (config.queryKeyNorm) shapes[`${layer}.query_key_norm`] = [heads + keyValueHeads, headDim];
+    shapes[`${layer}.out`] = [width, heads * headDim];
+    shapes[`${layer}.gate`] = [config.feedForward, width];
+    shapes[`${layer}.up`] = [config.feedForward, width];
+    shapes[`${layer}.down`] = [width, config.feedForward];
+  }
+  shapes.head = [config.vocabulary, width];
+  return shapes;
+}
+
+/** The weights as `decodeStep` wants them, from their Hugging Face names. */
+export function decodingWeights(weights: Weights, config: DecoderConfig): Record<string, tf.Tensor> {
+  const { heads, keyValueHeads, headDim } = config;
+  const scale = 1 / Math.sqrt(headDim);
+  const at = (layer: number, name: string): tf.Tensor => weights[`model.layers.${layer}.${name}`]!;
+  const embedding = weights["model.embed_tokens.weight"]!;
+  const prepared: Record<string, tf.Tensor> = { embedding };
+  for (let layer = 0; layer < config.layers; layer++) {
+    // With a norm over each query the scale must come after it, else it would be divided out again.
+    const queryScale = config.queryKeyNorm ? 1 : scale;
+    const joined = (kind: "weight" | "bias"): tf.Tensor =>
+      tf.concat([
+        tf.mul(at(layer, `self_attn.q_proj.${kind}`), queryScale),
+        at(layer, `self_attn.k_proj.${kind}`),
+        at(layer, `self_attn.v_proj.${kind}`),
+      ]);
+    prepared[`${layer}.qkv`] = tf.mul(joined("weight"), at(layer, "input_layernorm.weight"));
+    if (config.queryKeyValueBias) prepared[`${layer}.qkv_bias`] = joined("bias");
+    if (config.queryKeyNorm) {
+      const repeated = (name: string, count: number): tf.Tensor =>
+        tf.tile(tf.expandDims(at(layer, name), 0), [count, 1]);
+      prepared[`${layer}.query_key_norm`] = tf.concat([
+        tf.mul(repeated("self_attn.q_norm.weight", heads), scale),
+        repeated("self_attn.k_norm.weight", keyValueHeads),
+      ]);
+    }
+    const afterAttention = at(layer, "post_attention_layernorm.weight");
+    prepared[`${layer}.out`] = at(layer, "self_attn.o_proj.weight");
+    prepared[`${layer}.gate`] = tf.mul(at(layer, "mlp.gate_proj.weight"), afterAttention);
+    prepared[`${layer}.up`] = tf.mul(at(layer, "mlp.up_proj.weight"), afterAttention);
+    prepared[`${layer}.down`] = at(layer, "mlp.down_proj.weight");
+  }
+  prepared.head = tf.mul(weights["lm_head.weight"] ?? embedding, weights["model.norm.weight"]!);
+  return prepared;
+}
+
+/** x / sqrt(mean(x^2) + epsilon) over the last axis. */
+function normalized(x: tf.Tensor, epsilon: number): tf.Tensor {
+  return tf.div(x, tf.sqrt(tf.add(tf.mean(tf.mul(x, x), -1, true), epsilon)));
+}
+
+/** What is the same for every layer of a step. */
+interface StepContext {
+  readonly config: DecoderConfig;
+  readonly slots: number;
+  /** [S, 1, E] */
+  readonly cos: tf.Tensor;
+  readonly sin: tf.Tensor;
+  /** [S, 1, 1, C]: 0 before the token's position, MASKED from it on. */
+  readonly mask: tf.Tensor;
+}
+
+function stepContext(positions: tf.Tensor1D, length: number, config: DecoderConfig): StepContext {
+  const slots = positions.shape[0];
+  const tables = ropeTables(config, length);
+  const atPosition = (table: Float32Array): tf.Tensor =>
+    tf.reshape(tf.gather(tf.tensor(table, [length, config.headDim]), positions), [slots, 1, config.headDim]);
+  const isBefore = tf.less(tf.range(0, length, 1, "int32"), tf.reshape(positions, [slots, 1])); // [S, C]
+  const bias = tf.mul(tf.sub(1, tf.cast(isBefore, "float32")), MASKED);
+  return {
+    config,
+    slots,
+    cos: atPosition(tables.cos),
+    sin: atPosition(tables.sin),
+    mask: tf.reshape(bias, [slots, 1, 1, length]),
+  };
+}
+
+/** Scaled queries, keys [S, K, E] after RoPE, and values of the new token. */
+function newHeads(
+  x: tf.Tensor,
+  weights: Weights,
+  layer: number,
+  { config, slots, cos, sin }: StepContext,
+): { query: tf.Tensor } & KeyValue {
+  const { heads, keyValueHeads, headDim } = config;
+  const bias = weights[`${layer}.qkv_bias`];
+  const projected = linear(x, weights[`${layer}.qkv`]!, bias);
+  const byHead = tf.reshape(projected, [slots, heads + 2 * keyValueHeads, headDim]);
+  const [raw, value] = tf.split(byHead, [heads + keyValueHeads, keyValueHeads], 1) as [tf.Tensor, tf.Tensor];
+  const norm = weights[`${layer}.query_key_norm`];
+  const turned = applyRope(norm ? tf.mul(normalized(raw, config.normEpsilon), norm) : raw, cos, sin);
+  const [query, key] = tf.split(turned, [heads, keyValueHeads], 1) as [tf.Tensor, tf.Tensor];
+  return { query: tf.reshape(query, [slots, keyValueHeads, heads / keyValueHeads, headDim]), key, value };
+}
+
+/**
+ * Attention of each slot's new token to itself and to its cache: [S, H * E]. The token's own score comes first, so that
+ * every cached position has the same place in the softmax whatever C is; what the mask hides adds exact zeros.
+ */
+function attend(
+  { query, key, value }: { query: tf.Tensor } & KeyValue,
+  past: KeyValue,
+  { config, slots, mask }: StepContext,
+): tf.Tensor {
+  const self = tf.sum(tf.mul(query, tf.expandDims(key, 2)), -1, true); // [S, K, G, 1]
+  const scores = tf.add(tf.matMul(query, past.key, false, true), mask); // [S, K, G, C]
+  const attention = tf.softmax(tf.concat([self, scores], -1));
+  const [toSelf, toPast] = tf.split(attention, [1, scores.shape[3]!], -1) as [tf.Tensor, tf.Tensor];
+  const mixed = tf.add(tf.matMul(toPast, past.value), tf.mul(toSelf, tf.expandDims(value, 2)));
+  return tf.reshape(mixed, [slots, config.heads * config.headDim]);
+}
+
+/**
+ * One token of every slot, against the cache of the tokens before it.
+ * @param weights - of `decodingWeights`
+ * @param ids - [S] int32, the token each slot has just received
+ * @param positions - [S] int32, its position, less than C; cache entries at and after it are ignored, if finite
+ * @param cache - per layer, keys and values [S, K, C, E]
+ * @returns logits [S, V] of the next token; per layer this token's keys and values [S, K, E], to be written at `positions`
+ */
+export function decodeStep(
+  weights: Weights,
+  ids: tf.Tensor1D,
+  positions: tf.Tensor1D,
+  cache: readonly KeyValue[],
+  config: DecoderConfig,
+): { logits: tf.Tensor2D; keyValues: KeyValue[] } {
+  const context = stepContext(positions, cache[0]!.key.shape[2]!, config);
+  const keyValues: KeyValue[] = [];
+  let x = tf.gather(weights.embedding!, ids); // [S, D]
+  cache.forEach((past, layer) => {
+    const matrix = (name: string): tf.Tensor => weights[`${layer}.${name}`]!;
+    const heads = newHeads(normalized(x, config.normEpsilon), weights, layer, context);
+    keyValues.push({ key: heads.key, value: heads.value });
+    const afterAttention = tf.add(x, linear(attend(heads, past, context), matrix("out")));
+    const normed = normalized(afterAttention, config.normEpsilon);
+    const gate = linear(normed, matrix("gate"));
+    const gated = tf.mul(tf.mul(gate, tf.sigmoid(gate)), linear(normed, matrix("up")));
+    x = tf.add(afterAttention, linear(gated, matrix("down")));
+  });
+  return { logits: linear(normalized(x, config.normEpsilon), weights.head!) as tf.Tensor2D, keyValues };
+}
+
+/** Shapes and type of `decodingWeights` as inputs of a compiled function. */
+export const decodingSpecs = (config: DecoderConfig): Record<string, { shape: number[]; dtype: "float32" }> =>
+  Object.fromEntries(
+    Object.entries(decodingShapes(config)).map(([name, shape]) => [name, { shape, dtype: "float32" }]),
+  );
