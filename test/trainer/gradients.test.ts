@@ -24,11 +24,12 @@ async function gradientsGraph(objective: Record<string, unknown>, isOnPolicy: bo
   const [microbatch] = packBatch(samples, sampleWeights(samples, config), 4096);
   const size = microbatch!.positions.length;
   const graph = await graphs.gradients(shapeOf(microbatch!, size), isOnPolicy);
-  const random = randomStream(2, "feeds");
   const feeds: Feeds = microbatchFeeds(microbatch!, graph);
   for (const [name, { shape, dtype }] of Object.entries(graph.inputs)) {
     if (feeds[name] || name.startsWith("weights/")) continue;
     const length = shape.reduce((a, b) => a * b, 1);
+    // A stream of its own: whether a ratio lies at the kink of the clip does not depend on the other feeds' sizes.
+    const random = randomStream(2, name);
     const draw = (): number => (dtype === "int32" ? random.integer(11) : -1 - 2 * random.next());
     const numbers = Array.from({ length }, draw);
     feeds[name] = dtype === "int32" ? Int32Array.from(numbers) : Float32Array.from(numbers);
