@@ -17,7 +17,7 @@ export interface CompileOptions {
   readonly provider: Provider;
   /** Threads of one op, on cpu. Default: all. */
   readonly threads?: number;
-  /** Names of outputs to return as DeviceTensor. */
+  /** Names of outputs to return as DeviceTensor; they stay in GPU buffers on webgpu, in host memory on cpu and cuda. */
   readonly keepOnDevice?: readonly string[];
   /** Ask ONNX Runtime for kernels that give the same bits in every run. */
   readonly deterministic?: boolean;
@@ -55,7 +55,7 @@ export function record(
   const inputs = mapValues(specs, ({ shape, dtype }, name) => graph.input(name, [...shape], dtype));
   const outputs: Record<string, Value> = {};
   whileTracing(graph, () => {
-    const results = fn(mapValues(inputs, (value) => tensorOf(value)));
+    const results = fn(mapValues(inputs, (value) => tensorOf(graph, value)));
     for (const [name, tensor] of Object.entries(results)) {
       const value = recordedValue(graph, tensor);
       outputs[name] = value.type === "bool" ? cast(graph, value, "int32") : value;

@@ -92,7 +92,7 @@ export class Graph {
     return value;
   }
 
-  /** A constant of given elements; recognised as a fill when all are equal. */
+  /** A constant of given elements, copied; recognised as a fill when all are equal. */
   constant(
     data: Float32Array | Int32Array | BigInt64Array | Uint8Array,
     shape: readonly number[],
@@ -103,11 +103,11 @@ export class Graph {
       return this.fill(Number(first), shape, type);
     }
     // Long constants are not looked up: hashing them would cost more than a second copy.
-    if (data.length > 64) return { id: this.count++, shape, type, constant: { data } };
+    if (data.length > 64) return { id: this.count++, shape, type, constant: { data: data.slice() } };
     const key = `${type}|${data.join()}|${shape.join()}`;
     const known = this.constants.get(key);
     if (known) return known;
-    const value: Value = { id: this.count++, shape, type, constant: { data } };
+    const value: Value = { id: this.count++, shape, type, constant: { data: data.slice() } };
     this.constants.set(key, value);
     return value;
   }

@@ -13,7 +13,10 @@ export const TRACE_BACKEND = "retort-trace";
 
 /** What a traced tensor's dataId stands for. A fresh object for each tensor, since tfjs counts them. */
 class TracedData {
-  constructor(readonly value: Value) {}
+  constructor(
+    readonly graph: Graph,
+    readonly value: Value,
+  ) {}
 }
 
 /** Records one op. Inputs by tfjs's names; a list of inputs has the names "0", "1", ... */
@@ -34,7 +37,8 @@ class TraceBackend extends tf.KernelBackend {
     return this.graph;
   }
   override write(data: tf.BackendValues, shape: number[], dtype: tf.DataType): tf.DataId {
-    return new TracedData(constantOf(this.current(), data, shape, dtype));
+    const graph = this.current();
+    return new TracedData(graph, constantOf(graph, data, shape, dtype));
   }
   override move(): void {
     throw new Error("a recorded tensor holds no elements that could move to another backend");
@@ -86,23 +90,19 @@ function constantOf(
   dtype: tf.DataType,
 ): Value {
   const type = elementType(dtype);
-  const numbers = data as Float32Array | Int32Array | Uint8Array;
-  const copy =
-    type === "float32"
-      ? Float32Array.from(numbers)
-      : type === "int32"
-        ? Int32Array.from(numbers)
-        : Uint8Array.from(numbers);
-  return graph.constant(copy, [...shape], type);
+  const Elements = type === "float32" ? Float32Array : type === "int32" ? Int32Array : Uint8Array;
+  const typed = data instanceof Elements ? data : new Elements(data as ArrayLike<number>);
+  return graph.constant(typed, [...shape], type);
 }
 
 /** The recorded value of a tensor. A tensor that another backend holds becomes a constant of the graph. */
 export function recordedValue(graph: Graph, tensor: tf.TensorInfo): Value {
-  if (tensor.dataId instanceof TracedData) return tensor.dataId.value;
-  const owner = (tf.engine() as unknown as EngineInternals).state.tensorInfo.get(tensor.dataId)?.backend;
-  if (!owner)
+  const { dataId } = tensor;
+  if (dataId instanceof TracedData && dataId.graph === graph) return dataId.value;
+  const owner = (tf.engine() as unknown as EngineInternals).state.tensorInfo.get(dataId)?.backend;
+  if (!owner || dataId instanceof TracedData)
     throw new Error("a tensor made in another call of compile(), or disposed, was used while tracing");
-  return constantOf(graph, owner.readSync(tensor.dataId), tensor.shape, tensor.dtype);
+  return constantOf(graph, owner.readSync(dataId), tensor.shape, tensor.dtype);
 }
 
 /** What tfjs's engine keeps and TypeScript does not show. */
@@ -117,15 +117,15 @@ const DTYPES: Record<ElementType, tf.DataType> = {
   int64: "int32",
 };
 
-const infoOf = (value: Value): tf.TensorInfo => ({
-  dataId: new TracedData(value),
+const infoOf = (graph: Graph, value: Value): tf.TensorInfo => ({
+  dataId: new TracedData(graph, value),
   shape: [...value.shape],
   dtype: DTYPES[value.type],
 });
 
 /** A tfjs tensor that stands for a recorded value. */
-export function tensorOf(value: Value): tf.Tensor {
-  return tf.engine().makeTensorFromTensorInfo(infoOf(value));
+export function tensorOf(graph: Graph, value: Value): tf.Tensor {
+  return tf.engine().makeTensorFromTensorInfo(infoOf(graph, value));
 }
 
 /** Registers how one tfjs op is recorded. */
@@ -140,7 +140,7 @@ export function defineKernel(kernelName: string, emit: Emit): void {
         if (tensor) values[name] = recordedValue(graph, tensor);
       }
       const result = emit(graph, values, attrs ?? {});
-      return "id" in result ? infoOf(result) : result.map(infoOf);
+      return "id" in result ? infoOf(graph, result) : result.map((value) => infoOf(graph, value));
     },
   });
 }

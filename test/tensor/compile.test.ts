@@ -101,6 +101,18 @@ describe("compile", () => {
     );
   });
 
+  test("a tensor of another recording is refused", async () => {
+    let stolen: tf.Tensor | undefined;
+    const thief: TracedFunction = ({ x }) => {
+      stolen = tf.keep(tf.clone(x!));
+      return { y: tf.neg(x!) };
+    };
+    await (await compile(thief, { x: float(2) }, { provider: "cpu" })).dispose();
+    const user: TracedFunction = ({ x }) => ({ y: tf.add(x!, stolen!) });
+    await expect(compile(user, { x: float(2) }, { provider: "cpu" })).rejects.toThrow("made in another call");
+    stolen!.dispose();
+  });
+
   test("recording leaves no tensors behind", async () => {
     const before = tf.engine().state.numTensors;
     await evaluate(
