@@ -2,6 +2,7 @@
 import { type ChildProcess, fork } from "node:child_process";
 import { existsSync } from "node:fs";
 import { builtModule, ConfigError, InfrastructureError } from "../core/index.js";
+import { PATH } from "./bubblewrap.js";
 import type { BrokerOptions, FromBroker, Isolation, Job, JobResult, ToBroker } from "./job.js";
 
 export interface Broker {
@@ -32,7 +33,7 @@ export async function startBroker(options: BrokerOptions): Promise<Broker> {
     serialization: "advanced",
     execArgv: ["--max-old-space-size=256", "--max-semi-space-size=8"],
     stdio: ["ignore", "ignore", "inherit", "ipc"],
-    env: { PATH: process.env.PATH ?? "/usr/bin:/bin" },
+    env: { PATH: process.env.PATH ?? PATH },
   });
   return new BrokerProcess(child, await firstAnswer(child, options));
 }

@@ -156,16 +156,18 @@ export function singleRunArguments(
   ];
 }
 
+const FORBIDDEN =
+  /new namespace failed|setting up uid map|No permissions to create|Creating new namespace|clone|uid_map/i;
+const MASKED_PROC = /Can't mount proc/i;
+
 /** Why the wall could not be built on this host, as an error that names the fix. */
 export function refusal(stderr: string): ConfigError {
   const lines = stderr.trim().split("\n").slice(-3).join(" ");
-  const userns =
-    /new namespace failed|setting up uid map|No permissions to create|Creating new namespace|clone|uid_map/i.test(
-      lines,
-    );
-  const fix = userns
-    ? "This kernel forbids user namespaces here. On a host: sysctl kernel.unprivileged_userns_clone=1 (Debian), sysctl user.max_user_namespaces=15000, or on Ubuntu 24.04 sysctl kernel.apparmor_restrict_unprivileged_userns=0. In Docker: docker run --security-opt seccomp=unconfined --security-opt apparmor=unconfined (or --privileged)."
-    : "Run the command with bwrap --unshare-all --ro-bind / / true to see the cause; in Docker: --security-opt seccomp=unconfined --security-opt systempaths=unconfined.";
+  const fix = FORBIDDEN.test(lines)
+    ? "This kernel forbids user namespaces here. On a host: sysctl -w kernel.unprivileged_userns_clone=1 (Debian), sysctl -w user.max_user_namespaces=15000, or on Ubuntu 24.04 sysctl -w kernel.apparmor_restrict_unprivileged_userns=0. In Docker: docker run --security-opt seccomp=unconfined --security-opt apparmor=unconfined --security-opt systempaths=unconfined."
+    : MASKED_PROC.test(lines)
+      ? "This container masks parts of /proc: docker run --security-opt systempaths=unconfined, podman run --security-opt unmask=ALL."
+      : "The command bwrap --unshare-all --ro-bind / / true shows the cause.";
   return new ConfigError({
     at: "the sandbox",
     got: lines,

@@ -1,6 +1,7 @@
 /** What the broker knows of the machine, probed once by running something in a real sandbox. */
-import { InfrastructureError } from "../core/index.js";
-import { findBubblewrap, refusal } from "./bubblewrap.js";
+import { readFileSync } from "node:fs";
+import { ConfigError, InfrastructureError } from "../core/index.js";
+import { FIRST_UID, findBubblewrap, refusal } from "./bubblewrap.js";
 import { findCgroups } from "./cgroup.js";
 import type { BrokerOptions, Isolation } from "./job.js";
 import { openSandbox } from "./open-sandbox.js";
@@ -27,7 +28,11 @@ export async function probeHost(options: BrokerOptions): Promise<{ host: Host; i
     bubblewrap,
     cgroups,
     supervisor: options.supervisor,
-    isRoot: process.getuid?.() === 0,
+    isRoot: mustDropUid(
+      process.getuid?.() ?? -1,
+      readFileSync("/proc/self/uid_map", "utf8"),
+      options.workers,
+    ),
     filter: seccompFilter(process.arch, cgroups?.memory == null),
     runFlags: 0,
   };
@@ -41,6 +46,28 @@ export async function probeHost(options: BrokerOptions): Promise<{ host: Host; i
     if (problem === "") return { host: candidate, isolation: describe(candidate, options) };
   }
   throw refusal(problem);
+}
+
+/**
+ * Whether programs must leave our uid: always for root, except for the root of a user namespace (a rootless container)
+ * that has no other uid to give and is an ordinary user outside.
+ * @param uidMap - lines of /proc/self/uid_map: first id inside, first id outside, count
+ * @throws ConfigError where we are the host's root and uids from 61000 on do not exist here
+ */
+export function mustDropUid(uid: number, uidMap: string, workers: number): boolean {
+  if (uid !== 0) return false;
+  const ranges = uidMap
+    .trim()
+    .split("\n")
+    .map((line) => line.trim().split(/\s+/).map(Number) as [inside: number, outside: number, count: number]);
+  const last = FIRST_UID + workers - 1;
+  if (ranges.some(([inside, , count]) => inside <= FIRST_UID && last < inside + count)) return true;
+  if (ranges.some(([inside, outside]) => inside === 0 && outside !== 0)) return false;
+  throw new ConfigError({
+    at: "the sandbox",
+    need: `uids ${FIRST_UID} to ${last}, which this user namespace does not map; bubblewrap started by uid 0 isolates nothing`,
+    fix: "Run as an ordinary user.",
+  });
 }
 
 /** "" when a program ran to its end in a sandbox, else why not. */

@@ -1,14 +1,14 @@
 /** The pool: programs as they come, sandboxes from the broker, our own failures tried again and never scored. */
 import { availableParallelism } from "node:os";
-import type { Limits, Task, TestOutcome, Verdict } from "../core/index.js";
+import type { Limits, Task, Verdict } from "../core/index.js";
 import { ConfigError, InfrastructureError } from "../core/index.js";
 import { type Broker, startBroker } from "./broker.js";
-import { compileFeedback, type FeedbackOptions, missingProgramFeedback, testFeedback } from "./feedback.js";
+import type { FeedbackOptions } from "./feedback.js";
 import type { BrokerOptions, Isolation, Job, JobResult } from "./job.js";
-import { programStatus } from "./judge.js";
 import type { Language, LanguageSet } from "./languages.js";
 import { compileLimits, testLimits } from "./limits.js";
 import { buildSupervisor } from "./supervisor-build.js";
+import { noProgramVerdict, verdictOf, withHarness, withInstall } from "./verdict.js";
 import { cacheKey, VerdictCache } from "./verdict-cache.js";
 
 /** A program to judge; `program` null where the completion held none. */
@@ -153,8 +153,7 @@ class BrokeredPool implements LocalPool {
   async verify(submission: Submission): Promise<Verdict> {
     const { task, program } = submission;
     const language = this.languages.get(submission.language);
-    if (program === null)
-      return noProgram(task, missingProgramFeedback(language, submission.isTruncated ?? false));
+    if (program === null) return noProgramVerdict(task, language, submission.isTruncated ?? false);
     const judge = () => this.#judge(task, language, withHarness(program, task, language));
     if (this.#options.cache === false) return judge();
     const version = await this.#version(language);
@@ -303,64 +302,4 @@ class BrokeredPool implements LocalPool {
     this.#isClosed = true;
     await this.#broker.close();
   }
-}
-
-function withHarness(program: string, task: Task, language: Language): string {
-  const harness =
-    task.harness?.[language.name] ?? language.aliases.map((alias) => task.harness?.[alias]).find(Boolean);
-  if (!harness) return program;
-  return [harness.before, program, harness.after].filter((part) => part !== "").join("\n");
-}
-
-function withInstall(reason: string, language: Language): string {
-  const isMissing = /No such file|not found/.test(reason);
-  return isMissing && typeof language.install === "string"
-    ? `${reason} (to install ${language.name}: ${language.install})`
-    : reason;
-}
-
-function noProgram(task: Task, feedback: string): Verdict {
-  return {
-    status: "no_program",
-    reward: 0,
-    passed: 0,
-    total: task.tests.length,
-    tests: [],
-    feedback,
-    comparator: task.comparator,
-    cached: false,
-  };
-}
-
-function verdictOf(
-  task: Task,
-  language: Language,
-  result: JobResult,
-  options: FeedbackOptions = {},
-): Verdict {
-  const base = { total: task.tests.length, comparator: task.comparator, cached: false };
-  if (result.infrastructure !== null) {
-    const reason = withInstall(result.infrastructure, language);
-    return { ...base, status: "infrastructure", reward: null, passed: 0, tests: [], feedback: "", reason };
-  }
-  if (result.compile !== null) {
-    const tests: TestOutcome[] = [];
-    return {
-      ...base,
-      status: "compile_error",
-      reward: 0,
-      passed: 0,
-      tests,
-      feedback: compileFeedback(result.compile, language, options),
-    };
-  }
-  const status = programStatus(result.tests);
-  return {
-    ...base,
-    status,
-    reward: status === "accepted" ? 1 : 0,
-    passed: result.tests.filter((test) => test.status === "accepted").length,
-    tests: result.tests,
-    feedback: testFeedback(task.tests, result.tests, language, options),
-  };
 }

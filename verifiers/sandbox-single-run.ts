@@ -7,7 +7,7 @@ import { type ChildProcess, spawn } from "node:child_process";
 import { constants } from "node:os";
 import type { Duplex, Readable, Writable } from "node:stream";
 import { InfrastructureError } from "../core/index.js";
-import { FIRST_UID, singleRunArguments } from "./bubblewrap.js";
+import { FIRST_UID, PATH, singleRunArguments } from "./bubblewrap.js";
 import { type Cgroup, createCgroup } from "./cgroup.js";
 import { memoryLimits, type RunKind, type RunLimits, type RunReport } from "./protocol.js";
 import {
@@ -73,7 +73,7 @@ class SingleRunSandbox implements Sandbox {
         "pipe",
         ...files.map(() => "pipe" as const),
       ],
-      env: { PATH: "/usr/bin:/bin" },
+      env: { PATH: process.env.PATH ?? PATH },
       cwd: "/",
       ...(this.#host.isRoot ? { uid: FIRST_UID + this.#plan.slot, gid: FIRST_UID + this.#plan.slot } : {}),
     });

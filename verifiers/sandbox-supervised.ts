@@ -3,7 +3,7 @@ import { type ChildProcess, spawn } from "node:child_process";
 import { closeSync, openSync } from "node:fs";
 import type { Duplex, Readable } from "node:stream";
 import { InfrastructureError } from "../core/index.js";
-import { FIRST_UID, supervisedArguments } from "./bubblewrap.js";
+import { FIRST_UID, PATH, supervisedArguments } from "./bubblewrap.js";
 import { type Cgroup, createCgroup } from "./cgroup.js";
 import {
   FLAG_COMPILE,
@@ -48,7 +48,7 @@ export async function openSupervisedSandbox(
   try {
     child = spawn(host.bubblewrap.path, supervisedArguments(host.bubblewrap, plan.mounts), {
       stdio: ["ignore", "ignore", "pipe", "pipe", "pipe", supervisorFd],
-      env: { PATH: "/usr/bin:/bin" },
+      env: { PATH: process.env.PATH ?? PATH },
       cwd: "/",
       ...(host.isRoot ? { uid: FIRST_UID + plan.slot, gid: FIRST_UID + plan.slot } : {}),
     });

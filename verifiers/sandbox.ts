@@ -1,5 +1,7 @@
 /** What a sandbox is: opened for one program, fed with runs, closed. */
+
 import type { Bubblewrap } from "./bubblewrap.js";
+import { PATH } from "./bubblewrap.js";
 import type { CgroupParents } from "./cgroup.js";
 import type { RunLimits, RunReport } from "./protocol.js";
 
@@ -47,8 +49,10 @@ export interface Sandbox {
 /** Nothing else of the host's environment goes in. Python and Lua need a UTF-8 locale for Unicode. */
 export function programEnvironment(extra: Readonly<Record<string, string>>): Record<string, string> {
   return {
-    PATH: "/usr/local/bin:/usr/bin:/bin",
+    PATH,
     HOME: "/tmp",
+    USER: "sandbox",
+    LOGNAME: "sandbox",
     TMPDIR: "/tmp",
     LANG: "C.UTF-8",
     LC_ALL: "C.UTF-8",

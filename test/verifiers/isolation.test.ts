@@ -7,8 +7,9 @@ import { setTimeout as sleep } from "node:timers/promises";
 import { Worker } from "node:worker_threads";
 import { describe, expect, test } from "vitest";
 import { ConfigError, packageRoot, type Verdict } from "../../core/index.js";
+import { mustDropUid } from "../../verifiers/host.js";
 import { buildSupervisor, createLocalPool, loadLanguages, type Submission } from "../../verifiers/index.js";
-import { ALL_CASES, type Case } from "./hostile.js";
+import { ALL_CASES, type Case, ESCAPE, SURVIVAL } from "./hostile.js";
 import { admissible, taskOf } from "./sandbox-contract.js";
 
 const isRoot = process.getuid?.() === 0;
@@ -90,27 +91,24 @@ describe.skipIf(!isRoot)("as root (skipped for an ordinary user)", () => {
     expect(as(61000)).not.toBe("opened");
   });
 
-  test("an ordinary user gets the same protection, without cgroups", () => {
-    const cases = ALL_CASES.filter((one) => !["javascript"].includes(one.language));
-    const submissions = cases.map((one: Case) => ({
+  /** Judges cases in a process started through `wrapper`; what was not admissible, with the first and last line said. */
+  function judgeUnder(wrapper: readonly string[], cases: readonly Case[]) {
+    const submissions = cases.map((one) => ({
       id: one.name,
       language: one.language,
       program: one.program,
       task: taskOf(one),
     }));
-    const input = JSON.stringify({ options: { workers: 3, cache: false }, submissions });
-    const done = spawnSync(
-      "setpriv",
-      ["--reuid", "12345", "--regid", "12345", "--clear-groups", process.execPath, script],
-      { input, encoding: "utf8", maxBuffer: 1 << 28, env: { PATH: process.env.PATH, HOME: "/nonexistent" } },
-    );
+    const done = spawnSync(wrapper[0]!, [...wrapper.slice(1), process.execPath, script], {
+      input: JSON.stringify({ options: { workers: 3, cache: false }, submissions }),
+      encoding: "utf8",
+      maxBuffer: 1 << 28,
+      env: { PATH: process.env.PATH, HOME: "/nonexistent" },
+    });
     const lines = done.stdout
       .trim()
       .split("\n")
       .map((line) => JSON.parse(line) as Record<string, unknown>);
-    expect(lines[0]).toMatchObject({
-      isolation: { user: "caller", memory: "per process", tree_memory_accounting: false },
-    });
     const verdicts = new Map(
       lines.filter((line) => "verdict" in line).map((line) => [line.id, line.verdict as Verdict]),
     );
@@ -121,17 +119,62 @@ describe.skipIf(!isRoot)("as root (skipped for an ordinary user)", () => {
           !verdict ||
           !admissible(one, false).includes(verdict.status) ||
           one.never?.test(JSON.stringify(verdict)),
-      );
-    expect(
-      wrong.map(({ one, verdict }) => [
+      )
+      .map(({ one, verdict }) => [
         one.name,
         verdict?.status,
         verdict?.reason,
         verdict?.feedback.slice(0, 200),
-      ]),
-    ).toEqual([]);
-    expect(lines.at(-1)).toEqual({ survivors: [] });
+      ]);
+    return { first: lines[0], last: lines.at(-1), wrong };
+  }
+  const asUser = ["setpriv", "--reuid", "12345", "--regid", "12345", "--clear-groups"];
+  const withoutCgroup = { user: "caller", memory: "per process", tree_memory_accounting: false };
+
+  test("an ordinary user gets the same protection, without cgroups", () => {
+    const { first, last, wrong } = judgeUnder(
+      asUser,
+      ALL_CASES.filter((one) => one.language !== "javascript"),
+    );
+    expect(first).toMatchObject({ isolation: withoutCgroup });
+    expect(wrong).toEqual([]);
+    expect(last).toEqual({ survivors: [] });
   }, 60_000);
+
+  test("so does the root of a rootless container, who is an ordinary user outside and has no uid to drop to", () => {
+    const { first, last, wrong } = judgeUnder(
+      [...asUser, "unshare", "-U", "--map-root-user"],
+      [...ESCAPE, ...SURVIVAL],
+    );
+    expect(first).toMatchObject({ isolation: withoutCgroup });
+    expect(wrong).toEqual([]);
+    expect(last).toEqual({ survivors: [] });
+  }, 60_000);
+
+  test("the host's root in a user namespace without uids to drop to is refused", () => {
+    const { first } = judgeUnder(["unshare", "-U", "--map-root-user"], []);
+    expect(first).toMatchObject({
+      error: "ConfigError",
+      message: expect.stringMatching(/Run as an ordinary user\.$/),
+    });
+  });
+
+  test("a container that masks parts of /proc is refused, with the option that helps", () => {
+    const mask = 'mount --make-rprivate / && mount -t tmpfs none /proc/fs && exec "$@"';
+    const { first } = judgeUnder(["unshare", "-m", "sh", "-c", mask, "sh"], []);
+    expect(first).toMatchObject({
+      error: "ConfigError",
+      message: expect.stringMatching(/systempaths=unconfined/),
+    });
+  });
+});
+
+test("root drops its uid, an ordinary user has none to drop, a namespace's root does where it can", () => {
+  expect(mustDropUid(1000, "0 0 4294967295", 2)).toBe(false);
+  expect(mustDropUid(0, "         0          0 4294967295", 2)).toBe(true);
+  expect(mustDropUid(0, "0 1000 1", 2)).toBe(false);
+  expect(mustDropUid(0, "0 1000 1\n1 100000 65536", 2)).toBe(true);
+  expect(() => mustDropUid(0, "0 0 1", 2)).toThrow(ConfigError);
 });
 
 describe("an end that nobody announced", () => {

@@ -1,0 +1,68 @@
+/** From what the broker reports of a program to its verdict. */
+import type { Task, TestOutcome, Verdict } from "../core/index.js";
+import { compileFeedback, type FeedbackOptions, missingProgramFeedback, testFeedback } from "./feedback.js";
+import type { JobResult } from "./job.js";
+import { programStatus } from "./judge.js";
+import type { Language } from "./languages.js";
+
+/** The program between the harness that the task has for its language, if any. */
+export function withHarness(program: string, task: Task, language: Language): string {
+  const harness =
+    task.harness?.[language.name] ?? language.aliases.map((alias) => task.harness?.[alias]).find(Boolean);
+  if (!harness) return program;
+  return [harness.before, program, harness.after].filter((part) => part !== "").join("\n");
+}
+
+/** A reason that names a missing tool also says how to install it. */
+export function withInstall(reason: string, language: Language): string {
+  const isMissing = /No such file|not found/.test(reason);
+  return isMissing && typeof language.install === "string"
+    ? `${reason} (to install ${language.name}: ${language.install})`
+    : reason;
+}
+
+export function noProgramVerdict(task: Task, language: Language, isTruncated: boolean): Verdict {
+  return {
+    status: "no_program",
+    reward: 0,
+    passed: 0,
+    total: task.tests.length,
+    tests: [],
+    feedback: missingProgramFeedback(language, isTruncated),
+    comparator: task.comparator,
+    cached: false,
+  };
+}
+
+export function verdictOf(
+  task: Task,
+  language: Language,
+  result: JobResult,
+  options: FeedbackOptions = {},
+): Verdict {
+  const base = { total: task.tests.length, comparator: task.comparator, cached: false };
+  if (result.infrastructure !== null) {
+    const reason = withInstall(result.infrastructure, language);
+    return { ...base, status: "infrastructure", reward: null, passed: 0, tests: [], feedback: "", reason };
+  }
+  if (result.compile !== null) {
+    const tests: TestOutcome[] = [];
+    return {
+      ...base,
+      status: "compile_error",
+      reward: 0,
+      passed: 0,
+      tests,
+      feedback: compileFeedback(result.compile, language, options),
+    };
+  }
+  const status = programStatus(result.tests);
+  return {
+    ...base,
+    status,
+    reward: status === "accepted" ? 1 : 0,
+    passed: result.tests.filter((test) => test.status === "accepted").length,
+    tests: result.tests,
+    feedback: testFeedback(task.tests, result.tests, language, options),
+  };
+}
