@@ -1,3 +1,4 @@
+import { constants } from "node:os";
 import { Command } from "commander";
 import { collect } from "./arguments.js";
 
@@ -23,27 +24,51 @@ Examples:
   $ retort train configs/runs/quickstart.yaml --set run.seed=3 --set run.dir=runs/seed3
   $ retort train configs/runs/quickstart.yaml --resume      after Ctrl-C, a crash or a power cut
 
-Ctrl-C finishes the step, saves, and says how to go on.`,
+Ctrl-C finishes the step, saves, says how to go on and exits with 130 (SIGTERM: 143); a second one stops at once.
+Either way, and after kill -9 too, --resume goes on with the numbers of the uninterrupted run.`,
     )
     .action(async (file: string, options: TrainOptions) => {
       const { loadRunConfig } = await import("../coordinator/config.js");
       const sets = options.fromScratch ? [...options.set, "policy.from_scratch=true"] : options.set;
       const config = loadRunConfig(file, sets);
       const { runTraining } = await import("../coordinator/train.js");
-      const resume = options.resume ?? false;
-      const outcome = await runTraining(config, { resume, configPath: file, signal: stopSignal() });
-      process.stdout.write(`${outcome.text}\n`);
+      const stop = stopSignals();
+      const outcome = await runTraining(config, {
+        resume: options.resume ?? false,
+        resumeCommand: resumeCommand(file, options),
+        signal: stop.signal,
+      });
+      if (outcome.status === "finished") process.stdout.write(`${outcome.text}\n`);
+      else {
+        process.stderr.write(`${outcome.text}\n`);
+        process.exitCode = stop.exitCode();
+      }
     });
 
+const shellWord = (text: string): string =>
+  /^[\w@%+=:,./-]+$/.test(text) ? text : `'${text.replaceAll("'", "'\\''")}'`;
+
+/** The same command once more: without the same --set the configuration would be another one. */
+const resumeCommand = (file: string, options: TrainOptions): string =>
+  [
+    "npx retort train",
+    shellWord(file),
+    ...options.set.map((set) => `--set ${shellWord(set)}`),
+    ...(options.fromScratch ? ["--from-scratch"] : []),
+    "--resume",
+  ].join(" ");
+
 /** Aborted by the first Ctrl-C or SIGTERM; the second one ends the process at once. */
-function stopSignal(): AbortSignal {
+function stopSignals(): { signal: AbortSignal; exitCode: () => number } {
   const controller = new AbortController();
-  const stop = (): void => {
-    if (controller.signal.aborted) process.exit(1);
+  let exitCode = 0;
+  const stop = (name: "SIGINT" | "SIGTERM"): void => {
+    exitCode = 128 + constants.signals[name];
+    if (controller.signal.aborted) process.exit(exitCode);
     process.stderr.write("\nFinishing the step and saving; once more stops at once.\n");
     controller.abort();
   };
   process.on("SIGINT", stop);
   process.on("SIGTERM", stop);
-  return controller.signal;
+  return { signal: controller.signal, exitCode: () => exitCode };
 }

@@ -39,7 +39,8 @@ export async function evaluateSets(
   const rollouts = step * run.step.promptsPerStep * run.step.groupSize;
   const row = evaluationRow(step, rollouts, results, (performance.now() - started) / 1000);
   directory.appendMetrics(row);
-  run.lastPassRate = row.sets.heldout?.sampled ?? row.sets.heldout?.greedy ?? null;
+  const rate = row.sets.heldout?.sampled ?? row.sets.heldout?.greedy ?? null;
+  run.measured = rate === null ? null : { step, rate };
   const rates = Object.entries(row.sets).map(
     ([name, rate]) => `${name} ${shown(rate.sampled)} sampled, ${shown(rate.greedy)} greedy`,
   );

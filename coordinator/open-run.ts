@@ -1,5 +1,5 @@
 import { availableParallelism } from "node:os";
-import type { Task } from "../core/index.js";
+import { ConfigError, type Task } from "../core/index.js";
 import { type DecoderConfig, type PolicyFolder, readPolicy } from "../policy/index.js";
 import { hasTeacher, loadRewardFunction, type RewardFunction } from "../trainer/index.js";
 import { createLocalPool, type LanguageSet, type LocalPool, loadLanguages } from "../verifiers/index.js";
@@ -11,7 +11,7 @@ import { openTasks, type TaskSets } from "./open-tasks.js";
 import { openPolicyHost, type PolicyHost } from "./policy-host.js";
 import { preparePolicy } from "./prepare-policy.js";
 import type { Progress } from "./progress.js";
-import { createSampler, longestPrompt } from "./sampler.js";
+import { checkPositions, createSampler, longestPrompt } from "./sampler.js";
 import { measureSelfTeacher, type SelfTeacherReport } from "./self-teacher.js";
 import type { StepContext } from "./step.js";
 import { createTally, type Tally } from "./tally.js";
@@ -35,8 +35,8 @@ export interface OpenRun {
   readonly verifier: LocalPool;
   /** null for an objective that has no self-teacher. */
   readonly measureSelfTeacher: () => Promise<SelfTeacherReport | null>;
-  /** Held-out pass rate of the newest evaluation; chooses the best checkpoint. */
-  lastPassRate: number | null;
+  /** Held-out pass rate of the newest evaluation, and whose weights it measured: chooses the best checkpoint. */
+  measured: { readonly step: number; readonly rate: number } | null;
 }
 
 /**
@@ -50,6 +50,8 @@ export async function openRun(config: RunConfig, progress: Progress, folder: str
   const verifier = await openVerifier(config, languages);
   try {
     const tasks = await openTasks(config.tasks, config.run.seed, verifier);
+    checkLanguages(config, tasks, languages);
+    const reward = config.tasks.reward === undefined ? null : await loadRewardFunction(config.tasks.reward);
     const policyFolder = await preparePolicy(config, folder, verifier, progress);
     const policy = readPolicy(policyFolder);
     const threads = config.policy.threads ?? availableParallelism();
@@ -63,11 +65,24 @@ export async function openRun(config: RunConfig, progress: Progress, folder: str
       totalSteps: config.run.steps,
       temperature: config.rollout.temperature,
     });
-    const reward = config.tasks.reward === undefined ? null : await loadRewardFunction(config.tasks.reward);
     return assemble(config, { policy, policyFolder, host, verifier, tasks, languages, reward });
   } catch (error) {
     await verifier.close();
     throw error;
+  }
+}
+
+/** @throws ConfigError naming the first task whose language no file defines: in the run it would fail hours later */
+function checkLanguages(config: RunConfig, tasks: TaskSets, languages: LanguageSet): void {
+  languages.get(config.languages.default);
+  for (const { id, language } of [...tasks.train, ...Object.values(tasks.evaluation).flat()]) {
+    if (language === undefined || languages.find(language) !== undefined) continue;
+    throw new ConfigError({
+      at: `task ${id}: language`,
+      got: language,
+      need: `one of ${languages.names.join(", ")}`,
+      fix: "languages.folders takes a language file of your own.",
+    });
   }
 }
 
@@ -110,17 +125,18 @@ function assemble(
     systemPrompt: config.policy.system_prompt,
     languagePrompt: config.languages.instruct ? languages.get(config.languages.default).prompt : "",
   };
-  const context = (set: readonly Task[], slots: number): AttemptContext => ({
-    ...prompts,
-    verifier,
-    language: config.languages.default,
-    programIn: config.policy.program_in,
-    sampler: createSampler(host, {
-      slots: Math.min(rollout.slots, slots),
-      promptLength: longestPrompt(set, prompts, rollout.max_prompt_tokens),
-      maxNewTokens: rollout.max_new_tokens,
-    }),
-  });
+  const context = (set: readonly Task[], slots: number): AttemptContext => {
+    const promptLength = longestPrompt(set, prompts, rollout.max_prompt_tokens);
+    const maxNewTokens = rollout.max_new_tokens;
+    checkPositions(promptLength, maxNewTokens, policy.config.maxPositions);
+    return {
+      ...prompts,
+      verifier,
+      language: config.languages.default,
+      programIn: config.policy.program_in,
+      sampler: createSampler(host, { slots: Math.min(rollout.slots, slots), promptLength, maxNewTokens }),
+    };
+  };
   const sampling = {
     seed: run.seed,
     temperature: rollout.temperature,
@@ -153,6 +169,6 @@ function assemble(
     verifier,
     measureSelfTeacher: async () =>
       hasTeacher(objective) ? measureSelfTeacher(evaluator, probed, sampling) : null,
-    lastPassRate: null,
+    measured: null,
   };
 }

@@ -10,13 +10,17 @@ import type {
 } from "../rollout/index.js";
 import type { LearnerState, UpdateMetrics, UpdateRequest } from "../trainer/index.js";
 import type { OpenRequest } from "./policy-worker.js";
+import { type Answer, unwrapped } from "./worker-failure.js";
 
 /**
  * The policy, in a worker thread of its own: ONNX Runtime computes synchronously, and GPU buffers cannot cross threads,
  * so one thread owns the weights and every session. The main thread stays free for the judge.
  */
 export interface PolicyHost {
-  /** Draws completions with the current weights; `onFinished` is called as each one ends. */
+  /**
+   * Draws completions with the current weights; `onFinished` is called as each one ends.
+   * @throws NonFinitePolicyError when the weights give NaN
+   */
   sample(
     shape: RunnerShape,
     groups: readonly GroupRequest[],
@@ -42,13 +46,20 @@ export async function openPolicyHost(request: OpenRequest): Promise<PolicyHost> 
     idleTimeout: Number.POSITIVE_INFINITY,
     atomics: "disabled", // a thread that sleeps in Atomics.wait would starve WebGPU's callbacks
   });
-  await pool.run(request, { name: "open" });
+  const ask = async <T>(name: string, argument?: unknown): Promise<T> =>
+    unwrapped((await pool.run(argument, { name })) as Answer<T>);
+  try {
+    await ask("open", request);
+  } catch (error) {
+    await pool.destroy();
+    throw error;
+  }
   return {
     sample: (shape, groups, options, onFinished) =>
       sampleThrough(pool, { shape, groups, options }, onFinished),
-    update: (update) => pool.run(update, { name: "update" }),
-    exportState: () => pool.run(undefined, { name: "exportState" }),
-    importState: (state) => pool.run(state, { name: "importState" }),
+    update: (update) => ask("update", update),
+    exportState: () => ask("exportState"),
+    importState: (state) => ask("importState", state),
     memory: () => pool.run(undefined, { name: "memory" }),
     close: async () => {
       await pool.run(undefined, { name: "close" });
@@ -74,11 +85,11 @@ async function sampleThrough(
       }
     });
   });
+  drained.catch(() => {}); // it may reject while the call still runs; it is awaited, with its error, below
   try {
-    const stats: SamplingStats = await pool.run(
-      { ...request, port: port2 },
-      { name: "sample", transferList: [port2] },
-    );
+    const call = { ...request, port: port2 };
+    const answer: Answer<SamplingStats> = await pool.run(call, { name: "sample", transferList: [port2] });
+    const stats = unwrapped(answer);
     await drained;
     return stats;
   } finally {

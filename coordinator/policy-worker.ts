@@ -5,6 +5,7 @@ import {
   createEngine,
   type GroupRequest,
   type RunnerShape,
+  type SampledSequence,
   type SamplingEngine,
   type SamplingOptions,
   type SamplingStats,
@@ -20,6 +21,7 @@ import {
   type UpdateMetrics,
   type UpdateRequest,
 } from "../trainer/index.js";
+import { type Answer, answered, NonFinitePolicyError } from "./worker-failure.js";
 
 export interface OpenRequest {
   readonly config: DecoderConfig;
@@ -47,41 +49,61 @@ const current = (): Opened => {
   return opened;
 };
 
-export async function open(request: OpenRequest): Promise<void> {
-  const { config, weights, provider, threads, objective, optimizer, totalSteps, temperature } = request;
-  if (provider === "tensorflow") await useTensorflowBackend();
-  const compile = { provider, threads, deterministic: true };
-  const model = decoderModel(config);
-  const learner = createLearner({ model, weights, objective, optimizer, totalSteps, temperature, compile });
-  opened = { request, learner, engines: new Map() };
+export const open = (request: OpenRequest): Promise<Answer<void>> =>
+  answered(async () => {
+    const { config, weights, provider, threads, objective, optimizer, totalSteps, temperature } = request;
+    if (provider === "tensorflow") await useTensorflowBackend();
+    const compile = { provider, threads, deterministic: true };
+    const model = decoderModel(config);
+    const learner = createLearner({ model, weights, objective, optimizer, totalSteps, temperature, compile });
+    opened = { request, learner, engines: new Map() };
+  });
+
+/** A call of the sampler; sequences go to the port as they end, and "end" after the last. */
+export interface SampleCall {
+  readonly shape: RunnerShape;
+  readonly groups: readonly GroupRequest[];
+  readonly options: SamplingOptions;
+  readonly port: MessagePort;
 }
 
-export async function sample(request: {
-  shape: RunnerShape;
-  groups: readonly GroupRequest[];
-  options: SamplingOptions;
-  port: MessagePort;
-}): Promise<SamplingStats> {
-  const { learner, engines, request: own } = current();
-  const { shape, port } = request;
+export const sample = ({ shape, groups, options, port }: SampleCall): Promise<Answer<SamplingStats>> =>
+  answered(async () => {
+    const { learner } = current();
+    const engine = await engineOf(shape);
+    engine.setWeights(learner.weights());
+    const stats = await engine.sample(groups, options, (sequence) => {
+      refuseNonFinite(sequence);
+      port.postMessage(sequence);
+    });
+    port.postMessage("end");
+    return stats;
+  });
+
+async function engineOf(shape: RunnerShape): Promise<SamplingEngine> {
+  const { engines, request } = current();
+  const { config, provider, threads } = request;
   const key = JSON.stringify(shape);
-  const engine =
-    engines.get(key) ??
-    (await createEngine({ config: own.config, shape, provider: own.provider, threads: own.threads }));
+  const engine = engines.get(key) ?? (await createEngine({ config, shape, provider, threads }));
   engines.set(key, engine);
-  engine.setWeights(learner.weights());
-  const stats = await engine.sample(request.groups, request.options, (sequence) =>
-    port.postMessage(sequence),
-  );
-  port.postMessage("end");
-  return stats;
+  return engine;
 }
 
-export const update = (request: UpdateRequest): Promise<UpdateMetrics> => current().learner.update(request);
+/** Where every reward is 0 nothing is trained, so no loss would ever show that the policy is broken. */
+function refuseNonFinite({ rolloutLogProbs }: SampledSequence): void {
+  const bad = rolloutLogProbs.find((logProb) => !Number.isFinite(logProb));
+  if (bad === undefined) return;
+  throw new NonFinitePolicyError(`the policy is not finite: it gives a token the log-probability ${bad}.`);
+}
 
-export const exportState = (): Promise<LearnerState> => current().learner.exportState();
+export const update = (request: UpdateRequest): Promise<Answer<UpdateMetrics>> =>
+  answered(() => current().learner.update(request));
 
-export const importState = (state: LearnerState): void => current().learner.importState(state);
+export const exportState = (): Promise<Answer<LearnerState>> =>
+  answered(() => current().learner.exportState());
+
+export const importState = (state: LearnerState): Promise<Answer<void>> =>
+  answered(() => current().learner.importState(state));
 
 export const memory = (): { rss: number; heap: number } => {
   const { rss, heapUsed } = process.memoryUsage();

@@ -1,6 +1,8 @@
 /** The rows of `metrics.jsonl` and `rollouts/`: what depends on the clock or the machine's load stands in `timing` and `memory`. */
 import type { Status } from "../core/index.js";
+import { rewardsAgree } from "../trainer/index.js";
 import { type PassRate, passRateOf } from "./evaluate.js";
+import type { SelfTeacherReport } from "./self-teacher.js";
 import type { StepResult } from "./step.js";
 
 const round = (value: number, digits: number): number => Number(value.toFixed(digits));
@@ -32,7 +34,7 @@ export function stepRow(result: StepResult, memory: { rss: number; heap: number 
     statuses: rates.statuses,
     infrastructure: rates.infrastructure,
     reward_failures: batch.filter(({ rewardFailure }) => rewardFailure !== undefined).length,
-    groups_without_advantage: groupsWithoutAdvantage(result),
+    agreeing_groups: agreeingGroups(result),
     completion_tokens: mean(lengths),
     truncated: truncated / batch.length,
     ...(scored.teacherMetrics ?? {}),
@@ -50,14 +52,15 @@ export function stepRow(result: StepResult, memory: { rss: number; heap: number 
   };
 }
 
-/** Groups whose rewards all agree: under GRPO they train nothing. */
-function groupsWithoutAdvantage({ batch, scored }: StepResult): number {
-  const groups = new Map<number, boolean>();
-  batch.forEach(({ attempt }, i) => {
+/** Groups whose rewards all agree, or of which fewer than two were judged: under GRPO they train nothing. */
+function agreeingGroups({ batch }: StepResult): number {
+  const groups = new Map<number, number[]>();
+  for (const { attempt, reward } of batch) {
     const { group } = attempt.rollout;
-    groups.set(group, (groups.get(group) ?? false) || scored.samples[i]!.advantage !== 0);
-  });
-  return [...groups.values()].filter((hasAdvantage) => !hasAdvantage).length;
+    const rewards = groups.get(group) ?? [];
+    groups.set(group, reward === null ? rewards : [...rewards, reward]);
+  }
+  return [...groups.values()].filter((rewards) => rewards.length < 2 || rewardsAgree(rewards)).length;
 }
 
 /** One row per rollout, in draw order: what was asked, what was written, what it did, what the update made of it. */
@@ -73,7 +76,7 @@ export function rolloutRows({ batch, scored, step }: StepResult): Record<string,
       policy_version: rollout.policyVersion,
       prompt: task.prompt,
       completion: rollout.completion,
-      ...(program === rollout.completion ? {} : { program }),
+      program,
       finish_reason: rollout.finishReason,
       tokens: rollout.completionIds.length,
       status: verdict.status,
@@ -97,6 +100,17 @@ export function rolloutRows({ batch, scored, step }: StepResult): Record<string,
     };
   });
 }
+
+/** The row that says, before training, how good the policy is as its own teacher. */
+export const selfTeacherRow = (report: SelfTeacherReport): Record<string, unknown> => ({
+  kind: "self_teacher",
+  step: 0,
+  tried: report.tried,
+  failed: report.failed,
+  no_context: report.noContext,
+  with_feedback: report.withFeedback,
+  with_solution: report.withSolution,
+});
 
 /** A row of one evaluation: held-out set and probe, sampled and greedy. */
 export interface EvaluationRow extends Record<string, unknown> {

@@ -17,7 +17,6 @@ interface RunState {
   readonly step: number;
   readonly updates: number;
   readonly optimizerSteps: number;
-  readonly lastPassRate: number | null;
   readonly marks: Marks;
 }
 
@@ -46,7 +45,6 @@ export async function saveCheckpoint(
     step,
     updates: learner.step,
     optimizerSteps: learner.optimizerSteps,
-    lastPassRate: run.lastPassRate,
     marks: directory.marks(),
   };
   const policy = policyFiles(run.decoder, weights, run.policyFolder);
@@ -55,7 +53,9 @@ export async function saveCheckpoint(
     [TENSORS]: Buffer.concat(encodeSafetensors(rest)),
     [STATE]: `${JSON.stringify(state)}\n`,
   };
-  await store.save(step, files, run.lastPassRate === null ? {} : { heldout_pass_rate: run.lastPassRate });
+  // Only of these very weights: an older measurement would make a checkpoint look better than it is.
+  const { measured } = run;
+  await store.save(step, files, measured?.step === step ? { heldout_pass_rate: measured.rate } : {});
 }
 
 /**
@@ -81,6 +81,5 @@ export async function restoreCheckpoint(
   const learner: LearnerState = { step: state.updates, optimizerSteps: state.optimizerSteps, tensors };
   await run.step.policy.importState(learner);
   directory.cutBack(state.marks);
-  run.lastPassRate = state.lastPassRate;
   return state.step;
 }

@@ -21,7 +21,7 @@ export function createSampler(
   return {
     sample: (groups, options, onFinished) => {
       const longest = Math.max(0, ...groups.map((group) => group.promptIds.length));
-      const promptLength = Math.max(shape.promptLength, roundUp(longest));
+      const promptLength = roundUp(Math.max(shape.promptLength, longest));
       const runner: RunnerShape = {
         slots: shape.slots,
         promptLength,
@@ -33,7 +33,7 @@ export function createSampler(
 }
 
 /**
- * Longest prompt of a task set in tokens, rounded up.
+ * Longest prompt of a task set in tokens.
  * @throws ConfigError naming the first task whose prompt is longer than the run allows
  */
 export function longestPrompt(
@@ -58,5 +58,15 @@ export function longestPrompt(
     }
     longest = Math.max(longest, length);
   }
-  return roundUp(longest);
+  return longest;
+}
+
+/** @throws ConfigError when a completion of full length would run past the positions that the policy was made for */
+export function checkPositions(promptLength: number, maxNewTokens: number, maxPositions: number): void {
+  if (promptLength + maxNewTokens <= maxPositions) return;
+  throw new ConfigError({
+    at: "rollout.max_new_tokens",
+    got: maxNewTokens,
+    need: `at most ${Math.max(0, maxPositions - promptLength)}: the policy has ${maxPositions} positions (max_position_embeddings), and the longest prompt takes ${promptLength}`,
+  });
 }

@@ -2,10 +2,11 @@ import { join } from "node:path";
 import { CheckpointStore } from "../checkpoints/index.js";
 import type { RunConfig } from "./config.js";
 import { evaluateSets } from "./evaluate-sets.js";
+import { explainNonFinite } from "./last-good.js";
 import { closeRun, type OpenRun, openRun } from "./open-run.js";
 import { createProgress, type Progress } from "./progress.js";
 import { reportHtml, reportTable } from "./report.js";
-import { rolloutRows, stepRow } from "./rows.js";
+import { rolloutRows, selfTeacherRow, stepRow } from "./rows.js";
 import { openRunDirectory, type RunDirectory } from "./run-directory.js";
 import { restoreCheckpoint, saveCheckpoint } from "./run-state.js";
 import { selfTeacherLine } from "./self-teacher.js";
@@ -14,8 +15,8 @@ import { summarise } from "./summary.js";
 
 export interface TrainOptions {
   readonly resume: boolean;
-  /** The YAML file, for messages and the command to go on with. */
-  readonly configPath: string;
+  /** The command that goes on with this run, for messages. */
+  readonly resumeCommand: string;
   /** Aborting it finishes the step, saves and stops. */
   readonly signal?: AbortSignal;
 }
@@ -30,10 +31,15 @@ export interface TrainOutcome {
 /**
  * Runs, or goes on with, a training run.
  * @throws ConfigError before anything is started when the configuration cannot be run
- * @throws NonFiniteUpdateError when an update is NaN: the last checkpoint is then the last good one
+ * @throws NonFiniteRunError when its numbers become NaN; it names the last good checkpoint
  */
 export async function runTraining(config: RunConfig, options: TrainOptions): Promise<TrainOutcome> {
-  const progress = createProgress({ stream: process.stderr, isQuiet: config.logging.progress === "none" });
+  const { progress: display } = config.logging;
+  const progress = createProgress({
+    stream: process.stderr,
+    isQuiet: display === "none",
+    ...(display === "plain" ? { isTTY: false } : {}),
+  });
   const folder = config.run.dir ?? join("runs", config.run.name);
   const directory = await openRunDirectory(folder, { config, resume: options.resume, note: progress.note });
   let run: OpenRun | null = null;
@@ -62,21 +68,29 @@ async function trainLoop(
     warn: progress.note,
   });
   await store.cleanUp();
+  const guarded = async (step: number, work: Promise<void>): Promise<void> => {
+    try {
+      await work;
+    } catch (error) {
+      throw await explainNonFinite(error, step, store, () => saveCheckpoint(run, store, directory, step - 1));
+    }
+  };
   const from = directory.isResumed ? await restoreCheckpoint(run, store, directory) : null;
   if (from === null) {
     directory.cutBack({});
-    await begin(run, directory, progress);
+    await guarded(1, begin(run, directory, progress));
     await saveCheckpoint(run, store, directory, 0);
   } else progress.note(`going on after step ${from}`);
   progress.stage("training", config.run.steps);
   for (let step = (from ?? 0) + 1; step <= config.run.steps; step++) {
-    await oneStep(run, directory, progress, step);
+    // Ctrl-C before the first step; or between two, which have saved.
+    if (signal?.aborted) return "interrupted";
     const isLast = step === config.run.steps;
-    if (isLast || isDue(step, config.evaluation.every)) await evaluateSets(run, directory, progress, step);
-    const isInterrupted = signal?.aborted === true && !isLast;
-    if (isLast || isInterrupted || isDue(step, config.checkpoint.every))
+    await guarded(step, oneStep(run, directory, progress, step));
+    if (isLast || isDue(step, config.evaluation.every))
+      await guarded(step + 1, evaluateSets(run, directory, progress, step));
+    if (isLast || signal?.aborted || isDue(step, config.checkpoint.every))
       await saveCheckpoint(run, store, directory, step);
-    if (isInterrupted) return "interrupted";
   }
   return "finished";
 }
@@ -88,7 +102,7 @@ async function begin(run: OpenRun, directory: RunDirectory, progress: Progress):
   const selfTeacher = await run.measureSelfTeacher();
   if (selfTeacher !== null) {
     progress.note(selfTeacherLine(selfTeacher));
-    directory.appendMetrics({ kind: "self_teacher", step: 0, ...selfTeacher });
+    directory.appendMetrics(selfTeacherRow(selfTeacher));
   }
   await evaluateSets(run, directory, progress, 0);
 }
@@ -116,7 +130,7 @@ async function finish(
 ): Promise<TrainOutcome> {
   const { folder } = directory;
   if (status === "interrupted") {
-    const text = `Stopped after a finished step; everything is saved in ${folder}. Go on with: npx retort train ${options.configPath} --resume`;
+    const text = `Stopped after a finished step; everything is saved in ${folder}. Go on with:\n  ${options.resumeCommand}`;
     return { status, folder, text };
   }
   const { report, curves } = summarise(run.config, directory.folder);
