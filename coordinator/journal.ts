@@ -22,9 +22,10 @@ export class Journal {
     this.#bytes += text.length;
   }
 
-  /** Length in bytes, after the disk has them: safe to record in a checkpoint. */
+  /** Length in bytes, after the disk has them: safe to record in a checkpoint. Lets the file go: a run has one a step. */
   mark(): number {
     if (this.#fd !== null) fsyncSync(this.#fd);
+    this.close();
     return this.#bytes;
   }
 
