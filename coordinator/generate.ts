@@ -1,3 +1,4 @@
+import { ConfigError } from "../core/index.js";
 import { readPolicy } from "../policy/index.js";
 import type { DeviceChoice } from "../policy/run-config.js";
 import { createEngine, type SampledSequence } from "../rollout/index.js";
@@ -19,6 +20,15 @@ export interface GenerateRequest {
 export async function generateText(request: GenerateRequest): Promise<string> {
   const { config, tokenizer, weights } = readPolicy(request.policy);
   const promptIds = tokenizer.promptIds([{ role: "user", content: request.prompt }]);
+  if (promptIds.length === 0)
+    throw new ConfigError({ at: "--prompt", need: "a prompt of at least one token" });
+  if (promptIds.length >= config.maxPositions) {
+    throw new ConfigError({
+      at: "--prompt",
+      got: promptIds.length,
+      need: `fewer than ${config.maxPositions} tokens, the policy's positions`,
+    });
+  }
   const maxNewTokens = Math.min(request.maxNewTokens, config.maxPositions - promptIds.length);
   const shape = { slots: 1, promptLength: promptIds.length, cacheLength: promptIds.length + maxNewTokens };
   const engine = await createEngine({ config, shape, provider: await chooseProvider(request.device) });
