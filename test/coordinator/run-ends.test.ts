@@ -1,0 +1,198 @@
+/** How runs end that cannot go well, and how a run goes on where only our own machinery failed. */
+import { mkdirSync, mkdtempSync, readdirSync, readFileSync, rmSync, writeFileSync } from "node:fs";
+import { tmpdir } from "node:os";
+import { join } from "node:path";
+import { afterAll, beforeAll, expect, test } from "vitest";
+import { readSafetensors } from "../../checkpoints/index.js";
+import { readDecoderConfig, readPolicy, readWeights, writePolicy } from "../../policy/index.js";
+import { digitTask, prepareRun, writeRun, writeTasks } from "./small-policy.js";
+import { descendants, metrics, rollouts, startTraining, stepRows, train } from "./training-process.js";
+
+const root = mkdtempSync(join(tmpdir(), "ends-"));
+let count = 0;
+afterAll(() => rmSync(root, { recursive: true }));
+beforeAll(() => prepareRun(root), 60_000);
+
+/** A run file of its own, and the folder that its run will have. */
+function prepared(sections: Parameters<typeof writeRun>[1] = {}): {
+  file: string;
+  run: string;
+  dir: string[];
+} {
+  const run = join(root, `run-${count++}`);
+  return { file: writeRun(root, sections), run, dir: ["--set", `run.dir=${run}`] };
+}
+const set = (...values: string[]): string[] => values.flatMap((value) => ["--set", value]);
+
+test("a learning rate that breaks the policy ends the run with 1 and names the last good checkpoint, which loads", async () => {
+  const { file, run, dir } = prepared();
+  const { code, stderr, stdout } = await startTraining([file, ...dir, ...set("optimizer.lr=1e30")]).outcome;
+  expect([code, stdout]).toEqual([1, ""]);
+  const good = join(run, "checkpoints", "step-000000");
+  expect(stderr).toContain("retort: step 1: update 1 is not finite: ");
+  expect(stderr).toContain(
+    `The last good checkpoint is ${good} (after step 0). Train on from it in a run of its own`,
+  );
+  const { weights } = readPolicy(good);
+  expect(weights).toEqual(readPolicy(join(root, "policy")).weights);
+  expect(stepRows(run)).toEqual([]);
+  const again = join(root, "gentler");
+  await train([file, ...set(`policy.path=${good}/policy`, `run.dir=${again}`, "run.steps=1")]);
+  expect(stepRows(again).length).toBe(1);
+}, 60_000);
+
+test("weights that overflow only when they are used: the checkpoint before them is the good one", async () => {
+  const { file, run, dir } = prepared();
+  const broken = [
+    "optimizer.lr=1e17",
+    "checkpoint.every=1",
+    "evaluation.every=0",
+    "optimizer.weight_decay=0",
+  ];
+  const { code, stderr } = await startTraining([file, ...dir, ...set(...broken)]).outcome;
+  expect(code).toBe(1);
+  expect(stderr).toContain(
+    "retort: step 2: the policy is not finite: it gives a token the log-probability NaN.",
+  );
+  expect(stderr).toContain(
+    `The last good checkpoint is ${join(run, "checkpoints", "step-000000")} (after step 0)`,
+  );
+  expect(stepRows(run).length).toBe(1);
+}, 60_000);
+
+test("a policy whose weights hold NaN is found before its first step", async () => {
+  const { file, dir } = prepared();
+  const folder = join(root, "nan");
+  const config = readDecoderConfig(join(root, "policy"));
+  const weights = readWeights(join(root, "policy"), config);
+  weights["model.norm.weight"]![3] = Number.NaN;
+  await writePolicy(folder, config, weights, join(root, "policy"));
+  const { code, stderr } = await startTraining([file, ...dir, ...set(`policy.path=${folder}`)]).outcome;
+  expect(code).toBe(1);
+  expect(stderr).toContain("the policy is not finite: it gives a token the log-probability NaN.");
+  expect(stderr).toContain("No checkpoint of this run is good");
+}, 60_000);
+
+test("groups whose rewards all agree train nothing under GRPO, and are counted", async () => {
+  // Whatever the policy writes is right: the tests want nothing of it.
+  const tasks = [1, 2, 3, 4].map((digit) => digitTask(digit, { comparator: "exit" }));
+  writeTasks(join(root, "agreeing.jsonl"), tasks);
+  const { file, run, dir } = prepared({ objective: { type: "grpo", max_teacher_tokens: undefined } });
+  await train([file, ...dir, ...set(`tasks.train=${join(root, "agreeing.jsonl")}`, "run.steps=3")]);
+  expect(
+    stepRows(run).map((row) => [row.reward, row.agreeing_groups, row.optimizer_steps, row.trained_sequences]),
+  ).toEqual([1, 2, 3].map(() => [1, 2, 0, 0]));
+  const weightsOf = (folder: string) => readSafetensors(join(folder, "model.safetensors")).tensors;
+  expect(weightsOf(join(run, "checkpoints", "step-000003", "policy"))).toEqual(
+    weightsOf(join(root, "policy")),
+  );
+}, 60_000);
+
+test("a program that our sandbox could not run is masked and counted, never scored, and the run goes on", async () => {
+  mkdirSync(join(root, "languages"), { recursive: true });
+  writeFileSync(
+    join(root, "languages", "absent.yaml"),
+    "prompt: ''\nfilename: main.x\nexecute: no-such-interpreter main.x\n",
+  );
+  const tasks = [digitTask(1), digitTask(2, { language: "absent" })];
+  writeTasks(join(root, "partly.jsonl"), tasks);
+  const { file, run, dir } = prepared({ languages: { folders: [join(root, "languages")] } });
+  await train([file, ...dir, ...set(`tasks.train=${join(root, "partly.jsonl")}`, "run.steps=4")]);
+  const rows = stepRows(run);
+  expect(
+    rows.map(({ infrastructure, statuses }) => [
+      infrastructure,
+      (statuses as { infrastructure: number }).infrastructure,
+    ]),
+  ).toEqual(rows.map(() => [4, 4]));
+  const failed = rollouts(run).filter(({ status }) => status === "infrastructure");
+  expect(failed.length).toBe(4 * 4);
+  for (const row of failed) {
+    expect(row).toMatchObject({
+      task_id: "digit/2",
+      reward: null,
+      advantage: 0,
+      teacher_prompt: null,
+      feedback: "",
+    });
+    expect(row.reason).toContain("no-such-interpreter");
+  }
+  const judged = rollouts(run).filter(({ status }) => status !== "infrastructure");
+  rows.forEach((row, i) => {
+    const rewards = judged.slice(4 * i, 4 * i + 4).map(({ reward }) => Number(reward));
+    expect(row.reward).toBeCloseTo(rewards.reduce((a, b) => a + b) / 4, 12);
+  });
+}, 60_000);
+
+test("a language that no file defines is refused before the run starts", async () => {
+  writeTasks(join(root, "cobol.jsonl"), [digitTask(1, { language: "cobol" })]);
+  const { file, run, dir } = prepared();
+  const args = [file, ...dir, ...set(`tasks.train=${join(root, "cobol.jsonl")}`)];
+  const { code, stderr } = await startTraining(args).outcome;
+  expect(code).toBe(2);
+  expect(stderr).toContain("retort: task digit/1: language: need one of");
+  expect(stderr).toContain('got "cobol"');
+  expect(metrics(run)).toEqual([]);
+}, 30_000);
+
+test("completions that would run past the policy's positions are refused before the run starts", async () => {
+  const { file, dir } = prepared();
+  const { code, stderr } = await startTraining([file, ...dir, ...set("rollout.max_new_tokens=256")]).outcome;
+  expect(code).toBe(2);
+  expect(stderr).toContain(
+    "retort: rollout.max_new_tokens: need at most 253: the policy has 256 positions (max_position_embeddings), and the longest prompt takes 3, got 256.",
+  );
+}, 30_000);
+
+test("a broker that is killed within a run is replaced: programs are judged again, and no reward comes of it", async () => {
+  writeFileSync(
+    join(root, "slow.yaml"),
+    "prompt: ''\nfilename: main.lua\nexecute: sleep 0.1; lua5.4 main.lua\n",
+  );
+  const sections = {
+    languages: { default: "slow", folders: [join(root, "slow.yaml")] },
+    verifier: { cache: false },
+  };
+  const { file, run, dir } = prepared(sections);
+  const whole = join(root, "unharmed");
+  await train([file, ...set(`run.dir=${whole}`, "evaluation.samples=0", "run.steps=3")]);
+  const process_ = startTraining([file, ...dir, ...set("evaluation.samples=0", "run.steps=3")]);
+  await process_.until("training", () => process_.stderr().includes("training"));
+  const children = () => descendants(process_.pid);
+  await process_.until("judging", () => children().some(({ name }) => name === "sleep"));
+  const broker = children().find(({ parent }) => parent === process_.pid)!;
+  process.kill(broker.pid, "SIGKILL");
+  const { code, stderr } = await process_.outcome;
+  expect(code, stderr).toBe(0);
+  const strip = (rows: Record<string, unknown>[]) => rows.map(({ timing: _t, memory: _m, ...rest }) => rest);
+  expect(strip(stepRows(run))).toEqual(strip(stepRows(whole)));
+}, 60_000);
+
+test("the user's own reward function, in TypeScript, is what the run learns from", async () => {
+  writeFileSync(
+    join(root, "reward.ts"),
+    `import type { RewardInput } from "retort/trainer";
+     export const reward = ({ rollout, verdict }: RewardInput): number | null => {
+       if (rollout.sample === 3) return null;
+       if (rollout.sample === 2) throw new Error("cannot say");
+       return verdict.reward! + rollout.completion.length / 100;
+     };`,
+  );
+  const { file, run, dir } = prepared({ tasks: { reward: join(root, "reward.ts") } });
+  await train([file, ...dir, ...set("run.steps=2")]);
+  for (const row of rollouts(run)) {
+    const { sample, status, reward, completion } = row as {
+      sample: number;
+      status: string;
+      reward: number | null;
+      completion: string;
+    };
+    if (sample >= 2) {
+      expect([reward, row.advantage, row.teacher_prompt]).toEqual([null, 0, null]);
+      expect(row.reward_failure).toBe(sample === 2 ? "reward function: cannot say" : undefined);
+    } else expect(reward).toBeCloseTo((status === "accepted" ? 1 : 0) + completion.length / 100, 12);
+  }
+  expect(stepRows(run).map(({ reward_failures }) => reward_failures)).toEqual([2, 2]);
+  expect(readFileSync(join(run, "config.yaml"), "utf8")).toContain("reward.ts");
+  expect(readdirSync(run)).toContain("report.json");
+}, 60_000);
