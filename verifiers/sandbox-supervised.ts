@@ -71,6 +71,7 @@ class SupervisedSandbox implements Sandbox {
   readonly #control: Duplex;
   readonly #reader: FrameReader;
   readonly #exited: Promise<void>;
+  readonly #closed: Promise<unknown>;
   readonly #name: string;
   #cgroup: Cgroup | null = null;
   #pending: Pending | null = null;
@@ -87,6 +88,9 @@ class SupervisedSandbox implements Sandbox {
     this.#control = child.stdio[3] as Duplex;
     this.#reader = new FrameReader(() => this.#maxFrame);
     this.#exited = untilExit(child);
+    this.#closed = new Promise((resolve) => {
+      child.once("close", resolve);
+    });
     child.stderr?.on("data", (bytes: Buffer) => {
       if (this.#words.length < 4096) this.#words += bytes.toString("utf8");
     });
@@ -104,7 +108,12 @@ class SupervisedSandbox implements Sandbox {
         this.#cgroup = createCgroup(this.#host.cgroups, this.#name);
         this.#cgroup.attach(pid);
       } catch (cause) {
-        throw new InfrastructureError(`no cgroup: ${String(cause)}`, { cause });
+        // bubblewrap names its pid before its mounts stand; where those fail it is gone already, and has said why.
+        const hasEnded = (cause as NodeJS.ErrnoException).code === "ESRCH";
+        if (hasEnded) await this.#closed;
+        throw new InfrastructureError(hasEnded ? this.#lastWords() : `no cgroup: ${String(cause)}`, {
+          cause,
+        });
       }
     }
     // The supervisor idles until its first frame, so nothing of the program runs outside the group.
@@ -114,6 +123,10 @@ class SupervisedSandbox implements Sandbox {
         ...plan.files.map((file) => fileFrame(file.name, file.bytes)),
       ]),
     );
+  }
+
+  #lastWords(): string {
+    return `the sandbox did not start: ${this.#words.trim() || "no message"}`;
   }
 
   /** bubblewrap prints {"child-pid": N} once the namespaces stand. */
@@ -135,9 +148,7 @@ class SupervisedSandbox implements Sandbox {
         resolve(Number(pid));
       });
       this.#child.once("error", (error) => fail(`bubblewrap did not start: ${error.message}`));
-      this.#child.once("close", () =>
-        fail(`the sandbox did not start: ${this.#words.trim() || "no message"}`),
-      );
+      this.#child.once("close", () => fail(this.#lastWords()));
     });
   }
 

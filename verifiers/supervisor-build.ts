@@ -5,6 +5,7 @@ import {
   accessSync,
   constants,
   existsSync,
+  lstatSync,
   mkdirSync,
   mkdtempSync,
   readFileSync,
@@ -23,7 +24,7 @@ export interface SupervisorBuild {
 
 const COMPILERS = ["cc", "gcc", "clang"];
 
-/** First of: the package's .cache, the user's cache folder, a fresh temporary one. */
+/** First of: the package's .cache, the user's cache folder, one of the user's own under the temporary folder. */
 function cacheFolder(): string {
   const personal = join(process.env.XDG_CACHE_HOME ?? join(homedir(), ".cache"), "retort");
   for (const folder of [join(packageRoot, ".cache", "supervisor"), personal]) {
@@ -35,7 +36,11 @@ function cacheFolder(): string {
       // the next one
     }
   }
-  return mkdtempSync(join(tmpdir(), "retort-supervisor-"));
+  const shared = join(tmpdir(), `retort-supervisor-${process.getuid?.() ?? 0}`);
+  mkdirSync(shared, { recursive: true, mode: 0o700 });
+  // Anyone may have made it before us, and what lies in it will be run.
+  const { uid, mode } = lstatSync(shared);
+  return uid === process.getuid?.() && (mode & 0o77) === 0 ? shared : mkdtempSync(`${shared}-`);
 }
 
 /**

@@ -1,11 +1,20 @@
 /** What the host must hold: dropped uid, nothing left after a kill, refusal where isolation cannot be had. */
 import { execFileSync, spawn, spawnSync } from "node:child_process";
-import { existsSync, mkdtempSync, readdirSync, readFileSync, rmSync, writeFileSync } from "node:fs";
+import {
+  chmodSync,
+  cpSync,
+  existsSync,
+  mkdtempSync,
+  readdirSync,
+  readFileSync,
+  rmSync,
+  writeFileSync,
+} from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { setTimeout as sleep } from "node:timers/promises";
 import { Worker } from "node:worker_threads";
-import { describe, expect, test } from "vitest";
+import { afterAll, beforeAll, describe, expect, test } from "vitest";
 import { ConfigError, packageRoot, type Verdict } from "../../core/index.js";
 import { mustDropUid } from "../../verifiers/host.js";
 import { buildSupervisor, createLocalPool, loadLanguages, type Submission } from "../../verifiers/index.js";
@@ -13,7 +22,25 @@ import { ALL_CASES, type Case, ESCAPE, SURVIVAL } from "./hostile.js";
 import { admissible, taskOf } from "./sandbox-contract.js";
 
 const isRoot = process.getuid?.() === 0;
-const script = join(import.meta.dirname, "child-judge.mjs");
+/** The compiled judge where every user may read it: the checkout may stand in a closed home. */
+const copy = mkdtempSync(join(tmpdir(), "retort-copy-"));
+const script = join(copy, "test", "verifiers", "child-judge.mjs");
+beforeAll(() => {
+  buildSupervisor();
+  const parts = [
+    "package.json",
+    ".cache/supervisor",
+    "dist/core",
+    "dist/verifiers",
+    "configs/languages",
+    "verifiers/supervisor.c",
+  ];
+  const needs = ["node_modules/zod", "node_modules/yaml", "test/verifiers/child-judge.mjs"];
+  for (const part of [...parts, ...needs])
+    cpSync(join(packageRoot, part), join(copy, part), { recursive: true });
+  chmodSync(copy, 0o755);
+});
+afterAll(() => rmSync(copy, { recursive: true }));
 const sleeper: Submission = {
   id: "sleeper",
   language: "bash",
@@ -35,15 +62,10 @@ async function until(condition: () => boolean | Promise<boolean>, ms = 10_000): 
   return false;
 }
 
+/** `find` rather than a walk of our own: other tests' groups come and go meanwhile. */
 function cgroupsOf(brokerPid: number): string[] {
-  const roots = ["/sys/fs/cgroup", "/sys/fs/cgroup/memory", "/sys/fs/cgroup/pids"].filter((path) =>
-    existsSync(path),
-  );
-  return roots.flatMap((root) =>
-    readdirSync(root, { recursive: true, encoding: "utf8" }).filter(
-      (path) => path.includes(`retort-${brokerPid}-`) && !path.includes(`/cgroup.`),
-    ),
-  );
+  const found = spawnSync("find", ["/sys/fs/cgroup", "-name", `retort-${brokerPid}-*`], { encoding: "utf8" });
+  return found.stdout.split("\n").filter(Boolean);
 }
 
 describe.skipIf(!isRoot)("as root (skipped for an ordinary user)", () => {
