@@ -32,14 +32,17 @@ const IS_HERE = {
   python3: () => existsSync("/usr/bin/python3"),
   chromium: () => existsSync(SWIFTSHADER),
   libvulkan1: () => hasLibrary("libvulkan.so.1"),
+  "python3-torch": () => existsSync("/usr/lib/python3/dist-packages/torch/__init__.py"),
+  "libopenblas0-pthread": () => hasLibrary("openblas-pthread/libblas.so.3"),
 };
 
 /** @typedef {keyof typeof IS_HERE} SystemPackage */
 
-/** @type {Readonly<Record<"start" | "test", readonly SystemPackage[]>>} */
+/** @type {Readonly<Record<"start" | "test" | "bench", readonly SystemPackage[]>>} */
 export const PACKAGES = {
   start: ["bubblewrap", "lua5.4", "gcc", "libc6-dev"],
   test: ["bubblewrap", "lua5.4", "gcc", "libc6-dev", "python3", "chromium", "libvulkan1"],
+  bench: ["python3-torch", "libopenblas0-pthread"],
 };
 
 /** @param {readonly SystemPackage[]} wanted */

@@ -1,0 +1,72 @@
+/** Measurements of one shape, all contestants in turns, so that a busy minute of the machine hits them alike. */
+import { randomStream } from "../core/index.js";
+import type { Contestant } from "./contestant.js";
+import type { BenchShape } from "./shapes.js";
+
+/** Tokens per second, one number for each round; none for what is not measured. */
+export interface Rates {
+  readonly contestant: Contestant;
+  readonly train: number[];
+  readonly sample: number[];
+}
+
+/** Random token ids, [rows][length]. */
+export function tokenRows(rows: number, length: number, vocabulary: number, stream: string): number[][] {
+  const random = randomStream(0, stream);
+  return Array.from({ length: rows }, () => Array.from({ length }, () => random.integer(vocabulary)));
+}
+
+/** Throws unless two contestants, given the same weights, agree in their losses over some steps and in greedy sampling. */
+export async function checkAgreement(
+  ours: Contestant,
+  theirs: Contestant,
+  shape: BenchShape,
+): Promise<{ loss: number; logProb: number }> {
+  const { vocabulary } = shape.config;
+  const prompts = tokenRows(4, 12, vocabulary, "agreement");
+  const request = { prompts, samples: 2, new_tokens: 12, greedy: true };
+  const [mine, other] = [await ours.ask("sample", request), await theirs.ask("sample", request)];
+  if (JSON.stringify(mine.ids) !== JSON.stringify(other.ids))
+    throw new Error(`${theirs.name} continues the same prompts with other tokens`);
+  const logProb = worst(mine.log_probs!.flat(), other.log_probs!.flat());
+  const ids = tokenRows(shape.train.rows, shape.train.length, vocabulary, "train");
+  const [a, b] = [await ours.ask("train", { ids, steps: 3 }), await theirs.ask("train", { ids, steps: 3 })];
+  const loss = worst(a.losses, b.losses);
+  if (!(logProb < 1e-3 && loss < 1e-3))
+    throw new Error(`${theirs.name} differs: log-probs by ${logProb}, losses of 3 steps by ${loss}`);
+  return { loss, logProb };
+}
+
+const worst = (a: readonly number[], b: readonly number[]): number =>
+  Math.max(...a.map((value, i) => Math.abs(value - b[i]!)));
+
+/** Runs `rounds` turns; each contestant has warmed up before. */
+export async function measure(
+  contestants: readonly Contestant[],
+  shape: BenchShape,
+  rounds: number,
+  onRound: (round: number) => void,
+): Promise<Rates[]> {
+  const { train, sample, config } = shape;
+  const ids = tokenRows(train.rows, train.length, config.vocabulary, "train");
+  const prompts = tokenRows(sample.prompts, sample.promptLength, config.vocabulary, "prompts");
+  const request = { prompts, samples: sample.samples, new_tokens: sample.newTokens };
+  const rates = contestants.map((contestant): Rates => ({ contestant, train: [], sample: [] }));
+  for (const contestant of contestants) {
+    if (contestant.trains) await contestant.ask("train", { ids, steps: 1 });
+    await contestant.ask("sample", request);
+  }
+  for (let round = 0; round < rounds; round++) {
+    onRound(round);
+    for (const { contestant, train: rate } of rates) {
+      if (!contestant.trains) continue;
+      const { seconds } = await contestant.ask("train", { ids, steps: train.steps });
+      rate.push((train.rows * train.length * train.steps) / seconds);
+    }
+    for (const { contestant, sample: rate } of rates) {
+      const { seconds, tokens } = await contestant.ask("sample", request);
+      rate.push(tokens / seconds);
+    }
+  }
+  return rates;
+}
