@@ -34,6 +34,8 @@ export interface AttemptContext {
   readonly language: string;
   readonly languagePrompt: string;
   readonly systemPrompt: string | null;
+  /** Tests left when this many have failed are not run; the pool's own rule when absent. */
+  readonly stopAfterFailures?: number;
   /** Where the program stands in a completion: its last fenced block, or the whole of it. */
   readonly programIn: "fenced" | "whole";
 }
@@ -110,6 +112,13 @@ async function judge(context: AttemptContext, task: Task, rollout: Rollout): Pro
   const program = extractProgram(rollout.completion, context.programIn);
   const language = task.language ?? context.language;
   const isTruncated = rollout.finishReason === "length";
-  const verdict = await context.verifier.verify({ id: rollout.id, task, language, program, isTruncated });
+  const verdict = await context.verifier.verify({
+    id: rollout.id,
+    task,
+    language,
+    program,
+    isTruncated,
+    ...(context.stopAfterFailures === undefined ? {} : { stopAfterFailures: context.stopAfterFailures }),
+  });
   return { task, rollout, program, verdict };
 }

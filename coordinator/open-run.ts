@@ -18,6 +18,8 @@ import { createTally, type Tally } from "./tally.js";
 
 /** How many training tasks the self-teacher is measured on: 96 put about 5 points of standard error on its rates. */
 const SELF_TEACHER_TASKS = 96;
+/** Sandboxes started ahead while the policy learns: as many as a step writes programs, each under a megabyte. */
+const MOST_PRESTARTED = 32;
 /** Sequences decoded at once in an evaluation, where hundreds wait. */
 const EVALUATION_SLOTS = 64;
 
@@ -94,11 +96,12 @@ export async function closeRun(run: OpenRun): Promise<void> {
 }
 
 function openVerifier(config: RunConfig, languages: LanguageSet): Promise<LocalPool> {
-  const { workers, limits, run_all_tests, cache, retries } = config.verifier;
+  const { workers, limits, stop_after_failures, cache, retries } = config.verifier;
   return createLocalPool({
     languages,
     limits,
-    runAllTests: run_all_tests,
+    ...(stop_after_failures === null ? {} : { stopAfterFailures: stop_after_failures }),
+    prestart: Math.min(MOST_PRESTARTED, config.rollout.prompts_per_step * config.rollout.samples_per_prompt),
     cache,
     retries,
     ...(workers === undefined ? {} : { workers }),
@@ -145,7 +148,8 @@ function assemble(
     maxNewTokens: rollout.max_new_tokens,
     stopIds: [...new Set([...policy.config.stopIds, ...policy.tokenizer.stopIds])],
   };
-  const evaluator = context(Object.values(tasks.evaluation).flat(), EVALUATION_SLOTS);
+  const inLargeBatches = context(Object.values(tasks.evaluation).flat(), EVALUATION_SLOTS);
+  const evaluator = { ...inLargeBatches, stopAfterFailures: 1 }; // pass or fail is all that an evaluation asks
   const step: StepContext = {
     policy: host,
     attempts: context(tasks.train, rollout.prompts_per_step * rollout.samples_per_prompt),
@@ -168,7 +172,7 @@ function assemble(
     tally: createTally(),
     verifier,
     measureSelfTeacher: async () =>
-      hasTeacher(objective) ? measureSelfTeacher(evaluator, probed, sampling) : null,
+      hasTeacher(objective) ? measureSelfTeacher(inLargeBatches, probed, sampling) : null,
     measured: null,
   };
 }

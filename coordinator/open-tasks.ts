@@ -37,10 +37,17 @@ export const luaRunner =
   (programs) =>
     Promise.all(
       programs.map(async ({ program, inputs }) => {
-        const outcomes = await runProgram(verifier, { language: "lua", program, inputs, limits: BATCH_LIMITS });
+        const outcomes = await runProgram(verifier, {
+          language: "lua",
+          program,
+          inputs,
+          limits: BATCH_LIMITS,
+        });
         const failed = outcomes.find(({ status }) => status !== "accepted");
         if (failed !== undefined) {
-          throw new InfrastructureError(`a Lua program of ours ended with ${failed.status}: ${failed.stderr}`);
+          throw new InfrastructureError(
+            `a Lua program of ours ended with ${failed.status}: ${failed.stderr}`,
+          );
         }
         return outcomes.map(({ stdout }) => stdout);
       }),

@@ -8,13 +8,14 @@ import { ConfigError } from "../core/index.js";
 import { probeHost } from "./host.js";
 import type { BrokerOptions, FromBroker, Job, ToBroker } from "./job.js";
 import { runJob, type StreamedInput } from "./run-job.js";
-import type { Host, Sandbox } from "./sandbox.js";
+import type { Sandbox } from "./sandbox.js";
+import { SandboxSource } from "./sandbox-source.js";
 
 const queue: Job[] = [];
-const freeSlots: number[] = [];
 const open = new Map<number, Sandbox>();
 const inputs = new Map<number, { send: ((bytes: Buffer | null) => void) | null; early: (Buffer | null)[] }>();
-let host: Host | null = null;
+let source: SandboxSource | null = null;
+let freeWorkers = 0;
 let workers = 0;
 
 const CLOSE_ON_EXEC = 0o2000000;
@@ -39,9 +40,9 @@ function send(message: FromBroker): void {
 async function start(options: BrokerOptions): Promise<void> {
   try {
     const probed = await probeHost(options);
-    host = probed.host;
+    source = new SandboxSource(probed.host, options.workers, options.prestart);
     workers = options.workers;
-    for (let slot = workers - 1; slot >= 0; slot--) freeSlots.push(slot);
+    freeWorkers = workers;
     send({ type: "ready", isolation: probed.isolation });
     startJobs();
   } catch (error) {
@@ -51,22 +52,24 @@ async function start(options: BrokerOptions): Promise<void> {
 }
 
 function startJobs(): void {
-  while (host !== null && freeSlots.length > 0 && queue.length > 0) {
-    const slot = freeSlots.pop()!;
-    void work(host, slot, queue.shift()!);
+  while (source !== null && freeWorkers > 0 && queue.length > 0) {
+    freeWorkers--;
+    void work(source, queue.shift()!);
   }
 }
 
-async function work(on: Host, slot: number, job: Job): Promise<void> {
-  const remember = (sandbox: Sandbox | null) => {
-    if (sandbox === null) open.delete(job.id);
-    else open.set(job.id, sandbox);
-  };
-  const result = await runJob(on, slot, job, job.isStreamed ? streamOf(job.id) : null, remember);
+/** The result is sent before the sandbox is taken down: nobody waits for that but the next job of this worker. */
+async function work(from: SandboxSource, job: Job): Promise<void> {
+  const stream = job.isStreamed ? streamOf(job.id) : null;
+  const remember = (sandbox: Sandbox): void => void open.set(job.id, sandbox);
+  const result = await runJob(() => from.take(job.mounts), job, stream, remember);
   inputs.delete(job.id);
   send({ type: "result", result });
-  freeSlots.push(slot);
+  await open.get(job.id)?.close();
+  open.delete(job.id);
+  freeWorkers++;
   startJobs();
+  void from.restock(job.mounts, () => freeWorkers === workers && queue.length === 0);
 }
 
 function streamOf(id: number): StreamedInput {
@@ -120,7 +123,8 @@ process.on("message", (message: ToBroker) => {
 });
 
 process.on("disconnect", () => {
-  void Promise.all([...open.values()].map((sandbox) => sandbox.close())).finally(() => process.exit(0));
+  const closing = [...open.values()].map((sandbox) => sandbox.close());
+  void Promise.all([...closing, source?.close()]).finally(() => process.exit(0));
 });
 // The terminal's Ctrl-C is the coordinator's to answer: it finishes its step first.
 for (const signal of ["SIGINT", "SIGHUP"] as const) process.on(signal, () => {});

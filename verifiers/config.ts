@@ -4,14 +4,18 @@ import { Limits } from "../core/index.js";
 
 export const VerifierConfig = z.strictObject({
   pool: z.literal("local").default("local").describe("Where programs run: on this machine."),
-  workers: z.int().positive().optional().describe("Programs at a time; default: the machine's cores."),
+  workers: z.int().positive().optional().describe("Programs at a time; default: twice the machine's cores."),
   limits: Limits.default({}).describe(
     "Limits of one test, where the task does not say; default 10 s, 512 MiB, 1024 KiB.",
   ),
-  run_all_tests: z
-    .boolean()
-    .default(true)
-    .describe("false stops at a program's first failing test; feedback then knows that test alone."),
+  stop_after_failures: z
+    .int()
+    .positive()
+    .nullable()
+    .default(null)
+    .describe(
+      "Tests left when this many have failed are not run; null runs all. Feedback shows two, so 2 loses little where short tests come first.",
+    ),
   cache: z.boolean().default(true).describe("A program already judged on the same tests is not run again."),
   retries: z
     .int()

@@ -31,7 +31,7 @@ export async function probeHost(options: BrokerOptions): Promise<{ host: Host; i
     isRoot: mustDropUid(
       process.getuid?.() ?? -1,
       readFileSync("/proc/self/uid_map", "utf8"),
-      options.workers,
+      options.workers + options.prestart,
     ),
     filter: seccompFilter(process.arch, cgroups?.memory == null),
     runFlags: 0,
@@ -74,7 +74,7 @@ export function mustDropUid(uid: number, uidMap: string, workers: number): boole
 async function tryOut(host: Host): Promise<string> {
   let sandbox: Sandbox | null = null;
   try {
-    sandbox = await openSandbox(host, { slot: 0, name: "probe", mounts: [], files: [] });
+    sandbox = await openSandbox(host, { slot: 0, name: "probe", mounts: [] });
     const report = await sandbox.run({
       phase: "run",
       command: "true",

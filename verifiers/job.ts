@@ -15,7 +15,8 @@ export interface Job {
   readonly limits: RunLimits;
   readonly tests: readonly { readonly input: string; readonly expected: string | null }[];
   readonly comparator: Comparator;
-  readonly stopAtFirst: boolean;
+  /** Tests left when this many have failed are not run; null runs all. */
+  readonly stopAfterFailures: number | null;
   /** Characters of stdout and of stderr kept of each test, cut in the middle; comparing uses all. */
   readonly keepChars: number;
   /** One run whose stdin and output pass through as they come. */
@@ -53,6 +54,8 @@ export interface Isolation {
 
 export interface BrokerOptions {
   readonly workers: number;
+  /** Sandboxes kept ready while nothing waits, each for one program. */
+  readonly prestart: number;
   readonly bubblewrap: string;
   readonly supervisor: string | null;
   readonly supervisorNote: string;

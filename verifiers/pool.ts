@@ -19,6 +19,8 @@ export interface Submission {
   readonly program: string | null;
   /** The completion ran out of room: feedback on a missing program then says so. */
   readonly isTruncated?: boolean;
+  /** Of this program instead of the pool's: 1 where only the verdict counts. */
+  readonly stopAfterFailures?: number;
 }
 
 export interface PoolStats {
@@ -66,10 +68,13 @@ export interface LocalPool extends VerifierPool {
 
 export interface LocalPoolOptions {
   readonly languages: LanguageSet;
-  /** Programs at a time. Default: the machine's cores. */
+  /** Programs at a time. Default: twice the machine's cores, since a run waits more than it computes. */
   readonly workers?: number;
+  /** Sandboxes kept ready while nothing waits. Default 0. */
+  readonly prestart?: number;
   readonly limits?: Limits;
-  readonly runAllTests?: boolean;
+  /** Tests left when this many have failed are not run. Default: all are. */
+  readonly stopAfterFailures?: number;
   readonly cache?: boolean;
   readonly feedback?: FeedbackOptions;
   /** Fresh sandboxes to try after one of ours failed. Default 2. */
@@ -96,9 +101,10 @@ export async function createLocalPool(options: LocalPoolOptions): Promise<LocalP
       fix: "apt-get install gcc libc6-dev",
     });
   }
-  const workers = options.workers ?? availableParallelism();
+  const workers = options.workers ?? 2 * availableParallelism();
   const brokerOptions: BrokerOptions = {
     workers,
+    prestart: options.prestart ?? 0,
     bubblewrap: options.bubblewrap ?? "bwrap",
     supervisor: build.path,
     supervisorNote: build.note,
@@ -154,11 +160,12 @@ class BrokeredPool implements LocalPool {
     const { task, program } = submission;
     const language = this.languages.get(submission.language);
     if (program === null) return noProgramVerdict(task, language, submission.isTruncated ?? false);
-    const judge = () => this.#judge(task, language, withHarness(program, task, language));
+    const stopAfter = submission.stopAfterFailures ?? this.#options.stopAfterFailures ?? null;
+    const judge = () => this.#judge(task, language, withHarness(program, task, language), stopAfter);
     if (this.#options.cache === false) return judge();
     const version = await this.#version(language);
     const verdict = await this.#cache.get(
-      cacheKey([program, language, version, this.#question(task)]),
+      cacheKey([program, language, version, this.#question(task), stopAfter]),
       judge,
     );
     if (verdict.cached) this.#cached++;
@@ -174,12 +181,17 @@ class BrokeredPool implements LocalPool {
     return digest;
   }
 
-  async #judge(task: Task, language: Language, program: string): Promise<Verdict> {
+  async #judge(
+    task: Task,
+    language: Language,
+    program: string,
+    stopAfterFailures: number | null,
+  ): Promise<Verdict> {
     const result = await this.#untilItWorks({
       ...this.#plainJob({ language, program, inputs: [], limits: task.limits }),
       tests: task.tests.map(({ input, output }) => ({ input, expected: output })),
       comparator: task.comparator,
-      stopAtFirst: this.#options.runAllTests === false,
+      stopAfterFailures,
       keepChars: KEPT_CHARS,
     });
     this.#done++;
@@ -199,7 +211,7 @@ class BrokeredPool implements LocalPool {
       limits: testLimits(language, this.#options.limits ?? {}, run.limits ?? {}),
       tests: run.inputs.map((input) => ({ input, expected: null })),
       comparator: "exit",
-      stopAtFirst: false,
+      stopAfterFailures: null,
       keepChars: run.keepChars ?? Number.MAX_SAFE_INTEGER,
       isStreamed: false,
     };

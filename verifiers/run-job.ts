@@ -3,9 +3,8 @@ import type { Status, TestOutcome } from "../core/index.js";
 import { InfrastructureError } from "../core/index.js";
 import type { Job, JobResult } from "./job.js";
 import { outcomeOf, statusOf } from "./judge.js";
-import { openSandbox } from "./open-sandbox.js";
 import type { RunReport } from "./protocol.js";
-import type { Host, Sandbox, SandboxPlan } from "./sandbox.js";
+import type { Sandbox } from "./sandbox.js";
 
 const EMPTY = Buffer.alloc(0);
 
@@ -15,24 +14,23 @@ export interface StreamedInput {
   onOutput(stream: "stdout" | "stderr", bytes: Buffer): void;
 }
 
-/** Never throws: a failure of ours is the result's `infrastructure`. */
+/**
+ * Never throws: a failure of ours is the result's `infrastructure`.
+ * @param take - gives a sandbox that has run nothing; it is left open, and told through `onSandbox`
+ */
 export async function runJob(
-  host: Host,
-  slot: number,
+  take: () => Promise<Sandbox>,
   job: Job,
   stream: StreamedInput | null,
-  onSandbox: (sandbox: Sandbox | null) => void,
+  onSandbox: (sandbox: Sandbox) => void,
 ): Promise<JobResult> {
-  const plan: SandboxPlan = {
-    slot,
-    name: `${slot}-${job.id}`,
-    mounts: job.mounts,
-    files: [{ name: job.fileName, bytes: Buffer.from(job.program, "utf8") }],
-  };
   const tests: TestOutcome[] = [];
   try {
     while (tests.length < job.tests.length || job.tests.length === 0) {
-      const { compile, isOver } = await inOneSandbox(host, plan, job, tests, stream, onSandbox);
+      const sandbox = await take();
+      onSandbox(sandbox);
+      const { compile, isOver } = await inOneSandbox(sandbox, job, tests, stream);
+      if (!isOver) await sandbox.close();
       if (isOver) return { id: job.id, compile, tests, infrastructure: null };
     }
     return { id: job.id, compile: null, tests, infrastructure: null };
@@ -47,31 +45,28 @@ export async function runJob(
  * replaced, and the program compiled anew, for the tests that remain.
  */
 async function inOneSandbox(
-  host: Host,
-  plan: SandboxPlan,
+  sandbox: Sandbox,
   job: Job,
   tests: TestOutcome[],
   stream: StreamedInput | null,
-  onSandbox: (sandbox: Sandbox | null) => void,
 ): Promise<{ compile: TestOutcome | null; isOver: boolean }> {
-  const sandbox = await openSandbox(host, plan);
-  onSandbox(sandbox);
-  try {
-    const refused = await compileWith(sandbox, job);
-    if (refused !== null) return { compile: refused, isOver: true };
-    while (tests.length < job.tests.length) {
-      const test = job.tests[tests.length]!;
-      const report = await runTest(sandbox, job, test.input, stream);
-      const status = checked(statusOf(report, job.limits, test.expected, job.comparator), report);
-      tests.push(outcomeOf(report, status, job.keepChars));
-      if (job.stopAtFirst && status !== "accepted") return { compile: null, isOver: true };
-      if (report.kind === "broken") return { compile: null, isOver: tests.length === job.tests.length };
-    }
-    return { compile: null, isOver: true };
-  } finally {
-    onSandbox(null);
-    await sandbox.close();
+  sandbox.load([{ name: job.fileName, bytes: Buffer.from(job.program, "utf8") }]);
+  const refused = await compileWith(sandbox, job);
+  if (refused !== null) return { compile: refused, isOver: true };
+  while (tests.length < job.tests.length) {
+    const test = job.tests[tests.length]!;
+    const report = await runTest(sandbox, job, test.input, stream);
+    const status = checked(statusOf(report, job.limits, test.expected, job.comparator), report);
+    tests.push(outcomeOf(report, status, job.keepChars));
+    if (hasFailedEnough(job, tests)) return { compile: null, isOver: true };
+    if (report.kind === "broken") return { compile: null, isOver: tests.length === job.tests.length };
   }
+  return { compile: null, isOver: true };
+}
+
+function hasFailedEnough({ stopAfterFailures }: Job, tests: readonly TestOutcome[]): boolean {
+  if (stopAfterFailures === null) return false;
+  return tests.filter(({ status }) => status !== "accepted").length >= stopAfterFailures;
 }
 
 function runTest(

@@ -15,6 +15,7 @@ import {
   type Host,
   programEnvironment,
   type Sandbox,
+  type SandboxFile,
   type SandboxPlan,
   type SandboxRun,
 } from "./sandbox.js";
@@ -38,6 +39,7 @@ export async function openSingleRunSandbox(host: Host, plan: SandboxPlan): Promi
 class SingleRunSandbox implements Sandbox {
   readonly #host: Host;
   readonly #plan: SandboxPlan;
+  #files: readonly SandboxFile[] = [];
   #archive: Buffer | null = null;
   #current: ChildProcess | null = null;
   #finished: Promise<unknown> = Promise.resolve();
@@ -48,8 +50,12 @@ class SingleRunSandbox implements Sandbox {
     this.#plan = plan;
   }
 
+  load(files: readonly SandboxFile[]): void {
+    this.#files = files;
+  }
+
   async run(run: SandboxRun): Promise<RunReport> {
-    const files = this.#archive === null ? this.#plan.files : [{ name: ARCHIVE, bytes: this.#archive }];
+    const files = this.#archive === null ? this.#files : [{ name: ARCHIVE, bytes: this.#archive }];
     const script = runScript(run, this.#archive !== null, this.#host.cgroups?.memory != null);
     const args = [
       ...singleRunArguments(this.#host.bubblewrap, this.#plan.mounts, {

@@ -20,6 +20,7 @@ import {
   type Host,
   programEnvironment,
   type Sandbox,
+  type SandboxFile,
   type SandboxPlan,
   type SandboxRun,
 } from "./sandbox.js";
@@ -57,7 +58,7 @@ export async function openSupervisedSandbox(
   }
   const sandbox = new SupervisedSandbox(host, child, plan);
   try {
-    await sandbox.start(plan);
+    await sandbox.start();
   } catch (error) {
     await sandbox.close();
     throw error;
@@ -101,7 +102,7 @@ class SupervisedSandbox implements Sandbox {
     child.on("close", () => this.#fail(`the sandbox ended: ${this.#words.trim() || "no message"}`));
   }
 
-  async start(plan: SandboxPlan): Promise<void> {
+  async start(): Promise<void> {
     const pid = await this.#sandboxPid();
     if (this.#host.cgroups !== null) {
       try {
@@ -117,12 +118,11 @@ class SupervisedSandbox implements Sandbox {
       }
     }
     // The supervisor idles until its first frame, so nothing of the program runs outside the group.
-    this.#control.write(
-      Buffer.concat([
-        frame("S", this.#host.filter),
-        ...plan.files.map((file) => fileFrame(file.name, file.bytes)),
-      ]),
-    );
+    this.#control.write(frame("S", this.#host.filter));
+  }
+
+  load(files: readonly SandboxFile[]): void {
+    this.#control.write(Buffer.concat(files.map((file) => fileFrame(file.name, file.bytes))));
   }
 
   #lastWords(): string {

@@ -23,7 +23,11 @@ export interface SandboxPlan {
   readonly slot: number;
   readonly name: string;
   readonly mounts: readonly string[];
-  readonly files: readonly { readonly name: string; readonly bytes: Buffer }[];
+}
+
+export interface SandboxFile {
+  readonly name: string;
+  readonly bytes: Buffer;
 }
 
 export interface SandboxRun {
@@ -38,6 +42,8 @@ export interface SandboxRun {
 }
 
 export interface Sandbox {
+  /** Puts the program's files in, once, before the first run. */
+  load(files: readonly SandboxFile[]): void;
   /** @throws InfrastructureError when the sandbox itself fails; then it is no longer usable */
   run(run: SandboxRun): Promise<RunReport>;
   /** More stdin for a streamed run; null ends it. */

@@ -166,10 +166,40 @@ describe("verdicts", () => {
   });
 
   test("stopping at the first failure leaves the rest unrun", async () => {
-    const stopping = await createLocalPool({ languages: loadLanguages(), workers: 1, runAllTests: false });
+    const stopping = await createLocalPool({ languages: loadLanguages(), workers: 1, stopAfterFailures: 1 });
     const verdict = await stopping.verify({ id: "s", task: task(), language: "lua", program: "print(0)" });
     await stopping.close();
     expect([verdict.tests.length, verdict.passed, verdict.total]).toEqual([1, 0, 2]);
+  });
+
+  test("a program may ask for fewer tests than the pool runs, and is not answered from the other's cache", async () => {
+    const own = await createLocalPool({ languages: loadLanguages(), workers: 1 });
+    const submission = { id: "s", task: task(), language: "lua", program: "print(0)" };
+    const whole = await own.verify(submission);
+    const first = await own.verify({ ...submission, stopAfterFailures: 1 });
+    await own.close();
+    expect([whole.tests.length, first.tests.length, first.cached]).toEqual([2, 1, false]);
+  });
+
+  test("sandboxes started ahead judge as fresh ones do, one program each, and none is left behind", async () => {
+    const ahead = await createLocalPool({ languages: loadLanguages(), workers: 2, prestart: 3 });
+    const programs = ["print(io.read('n'))", "error('no')", "io.open('/tmp/left', 'w'):write('x') print(7)"];
+    const peek = "local f = io.open('/tmp/left') print(f and 'leak' or 'clean')";
+    const judge = (program: string) => ahead.verify({ id: program, task: task(), language: "lua", program });
+    await judge("print(0)");
+    await new Promise((resolve) => setTimeout(resolve, 300)); // time to start three
+    const ready = (await ahead.survivors()).length;
+    const statuses = (await Promise.all([...programs, peek, ...programs.map((p) => `${p} `)].map(judge))).map(
+      ({ status }) => status,
+    );
+    const outputs = (await judge(peek)).tests.map(({ stdout }) => stdout);
+    const brokerPid = ahead.brokerPid();
+    await ahead.close();
+    expect(ready).toBeGreaterThanOrEqual(3);
+    expect(statuses[1]).toBe("runtime_error");
+    expect(statuses.slice(4)).toEqual(statuses.slice(0, 3));
+    expect(outputs).toEqual(["clean\n", "clean\n"]);
+    expect(() => process.kill(brokerPid, 0)).toThrow();
   });
 
   test("an unknown language is the user's error", async () => {
