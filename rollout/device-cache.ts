@@ -1,6 +1,6 @@
 import * as tf from "@tensorflow/tfjs-core";
 import { type DecoderConfig, decodingSpecs, weightSpecs } from "../policy/index.js";
-import { compile, type DeviceTensor, type TracedFunction, type Value } from "../tensor/index.js";
+import { compile, type TracedFunction, type Value } from "../tensor/index.js";
 import {
   cacheOf,
   cacheSpecs,
@@ -22,6 +22,7 @@ import {
   padPrompts,
   type RunnerOptions,
   type RunnerShape,
+  releaseAll,
 } from "./key-value-cache.js";
 
 /** A decoding step that returns the whole cache with the new token written in: on a GPU outputs stay where they are. */
@@ -116,25 +117,26 @@ export async function createDeviceCache({
   let cache: Record<string, Value> = Object.fromEntries(names.map((name) => [name, new Float32Array(size)]));
 
   const replace = (outputs: Readonly<Record<string, Value>>): void => {
-    for (const value of Object.values(cache)) release(value);
+    releaseAll(cache);
     cache = Object.fromEntries(names.map((name) => [name, outputs[name]!]));
   };
 
   return {
     useWeights: async (next) => {
-      Object.values(laidOut).forEach(release);
+      releaseAll(laidOut);
       weights = next;
       laidOut = await layOut.run({ ...next });
     },
     prefill: async (prompts): Promise<Prefilled> => {
       const { ids, last, lengths } = padPrompts(prompts, shape.promptLength);
       const outputs = await prefillGraph.run({ ...weights, ids, last });
-      const keyValues = names.map((name) => outputs[name]!);
+      const { logits, ...rest } = outputs;
+      const keyValues = names.map((name) => rest[name]!);
       return {
-        logits: asFloats(outputs.logits),
+        logits: asFloats(logits),
         lengths,
         keyValues,
-        release: () => keyValues.forEach(release),
+        release: () => releaseAll(rest),
       };
     },
     assign: async (prefilled, row, targets) => {
@@ -151,12 +153,8 @@ export async function createDeviceCache({
       return asFloats(outputs.logits);
     },
     dispose: async () => {
-      for (const value of [...Object.values(cache), ...Object.values(laidOut)]) release(value);
+      releaseAll({ ...cache, ...laidOut });
       for (const graph of [prefillGraph, stepGraph, assignGraph, layOut]) await graph.dispose();
     },
   };
-}
-
-function release(value: Value): void {
-  if ("dispose" in value) (value as DeviceTensor).dispose();
 }

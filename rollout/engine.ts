@@ -1,5 +1,5 @@
 import type { FinishReason } from "../core/index.js";
-import { uniformAt } from "../core/index.js";
+import { hash32, uniformAt } from "../core/index.js";
 import type { DecoderConfig } from "../policy/index.js";
 import type { Provider, Value } from "../tensor/index.js";
 import { createDeviceCache } from "./device-cache.js";
@@ -57,6 +57,8 @@ export interface SamplingEngine {
 /** A sequence in the making. */
 interface LiveSequence {
   readonly request: GroupRequest;
+  /** Hash of the request's `randomKey`. */
+  readonly stream: number;
   readonly sample: number;
   readonly ids: number[];
   readonly logProbs: number[];
@@ -120,7 +122,7 @@ async function runSlots(
   /** Draws the next token of a sequence; true when it ended and was handed on. */
   const advance = (live: LiveSequence, logits: Float32Array, row: number): boolean => {
     const position = live.ids.length;
-    const uniform = uniformAt(options.seed, "sample", live.request.randomKey, live.sample, position);
+    const uniform = uniformAt(options.seed, "sample", live.stream, live.sample, position);
     const drawn = drawToken(logits, row * config.vocabulary, config.vocabulary, options, uniform);
     live.ids.push(drawn.id);
     live.logProbs.push(drawn.logProb);
@@ -143,6 +145,7 @@ async function runSlots(
       while (prompt.samples.length > 0 && placed.length < free.length) {
         const live: LiveSequence = {
           request: prompt.request,
+          stream: hash32(prompt.request.randomKey),
           sample: prompt.samples.shift()!,
           ids: [],
           logProbs: [],

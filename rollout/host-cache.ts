@@ -15,6 +15,7 @@ import {
   type Prefilled,
   padPrompts,
   type RunnerOptions,
+  releaseAll,
 } from "./key-value-cache.js";
 import { createSlotRows, type SlotRows } from "./slot-rows.js";
 
@@ -84,15 +85,19 @@ export async function createHostCache(runner: RunnerOptions): Promise<KeyValueCa
   let weights: Readonly<Record<string, Value>> = {};
   let laidOut: Readonly<Record<string, Value>> = {};
 
+  /** Positions below this hold what some slot has written. */
+  let used = 0;
+
   /** Makes room for positions below `needed`, and no more. */
   const resize = (needed: number): number => {
     const length = lengths.find((candidate) => candidate >= needed)!;
-    for (const cache of rows) cache.resize(length);
+    for (const cache of rows) cache.resize(length, used);
     return length;
   };
 
   return {
     useWeights: async (next) => {
+      releaseAll(laidOut);
       weights = next;
       laidOut = await layOut.run({ ...next });
     },
@@ -105,6 +110,7 @@ export async function createHostCache(runner: RunnerOptions): Promise<KeyValueCa
     assign: async (prefilled, row, targets) => {
       const length = prefilled.lengths[row]!;
       if (length > rows[0]!.length) resize(length);
+      used = Math.max(used, length);
       rows.forEach((cache, index) => {
         const source = asFloats(prefilled.keyValues[index]); // [N, K, P, E]
         for (let head = 0; head < keyValueHeads; head++) {
@@ -115,7 +121,9 @@ export async function createHostCache(runner: RunnerOptions): Promise<KeyValueCa
       });
     },
     step: async (ids, positions) => {
-      const graph = await steps.at(resize(Math.max(...positions) + 1));
+      const longest = positions.reduce((a, b) => Math.max(a, b));
+      const graph = await steps.at(resize(longest + 1));
+      used = longest + 1;
       const cache = Object.fromEntries(names.map((name, index) => [name, rows[index]!.data()]));
       const outputs = await graph.run({ ...laidOut, ...cache, ids, positions });
       rows.forEach((entries, index) => {
@@ -124,6 +132,7 @@ export async function createHostCache(runner: RunnerOptions): Promise<KeyValueCa
       return asFloats(outputs.logits);
     },
     dispose: async () => {
+      releaseAll(laidOut);
       await prefillGraph.dispose();
       await layOut.dispose();
       await steps.dispose();

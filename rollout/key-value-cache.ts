@@ -64,3 +64,8 @@ export function padPrompts(
 
 /** A value that is known to have crossed to the host. */
 export const asFloats = (value: Value | undefined): Float32Array => value as HostArray as Float32Array;
+
+/** Gives device memory back; host arrays need nothing. */
+export function releaseAll(values: Readonly<Record<string, Value>>): void {
+  for (const value of Object.values(values)) if ("dispose" in value) value.dispose();
+}

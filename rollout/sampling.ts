@@ -15,6 +15,10 @@ export interface DrawnToken {
   readonly cutLogProb: number;
 }
 
+/** Weights of the current draw and their running sums; kept, since tens of thousands of draws a second use them. */
+let weights = new Float64Array(0);
+let sums = new Float64Array(0);
+
 /**
  * Draws one token. Sums run in float64 over float32 logits, so the draw does not depend on the vocabulary's order of
  * addition in some kernel; ties between equal logits go to the smaller id.
@@ -29,46 +33,64 @@ export function drawToken(
   uniform: number,
 ): DrawnToken {
   const temperature = parameters.temperature === 0 ? 1 : parameters.temperature;
+  if (weights.length < vocabulary) {
+    weights = new Float64Array(vocabulary);
+    sums = new Float64Array(vocabulary);
+  }
   let best = 0;
-  for (let id = 1; id < vocabulary; id++) if (logits[offset + id]! > logits[offset + best]!) best = id;
-  const top = logits[offset + best]!;
-  const weights = new Float64Array(vocabulary);
+  let top = logits[offset]!;
+  for (let id = 1; id < vocabulary; id++) {
+    const logit = logits[offset + id]!;
+    if (logit > top) {
+      top = logit;
+      best = id;
+    }
+  }
   let total = 0;
   for (let id = 0; id < vocabulary; id++) {
     const weight = Math.exp((logits[offset + id]! - top) / temperature);
-    weights[id] = weight;
     total += weight;
+    weights[id] = weight;
+    sums[id] = total;
   }
   const logProbOf = (id: number): number => (logits[offset + id]! - top) / temperature - Math.log(total);
   if (parameters.temperature === 0) return { id: best, logProb: logProbOf(best), cutLogProb: 0 };
   const isCut = parameters.topP < 1 || (parameters.topK > 0 && parameters.topK < vocabulary);
-  const kept = isCut ? cutDistribution(weights, total, parameters) : total;
-  const id = inverseCumulative(weights, kept * uniform);
+  const kept = isCut ? cutDistribution(vocabulary, total, parameters) : total;
+  const id = firstAbove(kept * uniform, vocabulary);
   const logProb = logProbOf(id);
   return { id, logProb, cutLogProb: isCut ? logProb + Math.log(total / kept) : logProb };
 }
 
 /** Sets the weights outside top-k and top-p to 0 and returns what is left; the most likely token always stays. */
-function cutDistribution(weights: Float64Array, total: number, { topK, topP }: SamplingParameters): number {
-  const order = Array.from(weights.keys()).sort((a, b) => weights[b]! - weights[a]! || a - b);
+function cutDistribution(vocabulary: number, total: number, { topK, topP }: SamplingParameters): number {
+  const order = Array.from({ length: vocabulary }, (_, id) => id).sort(
+    (a, b) => weights[b]! - weights[a]! || a - b,
+  );
   let kept = 0;
   order.forEach((id, rank) => {
     const isKept = rank === 0 || ((topK === 0 || rank < topK) && kept < topP * total);
     if (isKept) kept += weights[id]!;
     else weights[id] = 0;
   });
+  let sum = 0;
+  for (let id = 0; id < vocabulary; id++) {
+    sum += weights[id]!;
+    sums[id] = sum;
+  }
   return kept;
 }
 
-/** The first id at which the running sum passes the target; rounding at the very end falls back to the last positive one. */
-function inverseCumulative(weights: Float64Array, target: number): number {
-  let sum = 0;
-  let last = 0;
-  for (let id = 0; id < weights.length; id++) {
-    if (weights[id] === 0) continue;
-    sum += weights[id]!;
-    last = id;
-    if (sum > target) return id;
+/** The first id at which the running sum passes the target; rounding at the very end falls back to the last that adds to it. */
+function firstAbove(target: number, vocabulary: number): number {
+  const last = sums[vocabulary - 1]!;
+  let low = 0;
+  let high = vocabulary - 1;
+  while (low < high) {
+    const middle = (low + high) >>> 1;
+    const sum = sums[middle]!;
+    if (sum > target || sum === last) high = middle;
+    else low = middle + 1;
   }
-  return last;
+  return low;
 }

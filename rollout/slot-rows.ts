@@ -4,8 +4,8 @@ export interface SlotRows {
   readonly length: number;
   /** The elements as the graph reads them, N x C x E. */
   data(): Float32Array;
-  /** Another C, in place: every row keeps its entries below the smaller of both. */
-  resize(length: number): void;
+  /** Another C, in place: every row keeps its first `used` entries, as far as they fit. */
+  resize(length: number, used: number): void;
   /** Entries [n, E] of a row from position 0 on. */
   write(row: number, entries: Float32Array): void;
   /** One entry for each row: `entries` [N, E], at the position of the row's slot, of `rowsPerSlot` rows each. */
@@ -20,9 +20,10 @@ export function createSlotRows(rows: number, longest: number, width: number): Sl
       return length;
     },
     data: () => all.subarray(0, rows * length * width),
-    resize: (next) => {
+    resize: (next, used) => {
       const [from, to] = [length * width, next * width];
-      const kept = Math.min(from, to);
+      const kept = Math.min(used * width, from, to);
+      if (from === to) return;
       // Growing rows move up, so the last goes first; shrinking ones move down.
       if (to > from)
         for (let row = rows - 1; row > 0; row--) all.copyWithin(row * to, row * from, row * from + kept);

@@ -20,6 +20,12 @@ describe("drawToken", () => {
     expect(drawn.cutLogProb).toBe(drawn.logProb);
   });
 
+  test("a target that rounding lifts to the whole sum gives the last token that adds to it", () => {
+    const impossible = Float32Array.from([0, 0, -2000, -2000]);
+    expect(drawToken(impossible, 0, 4, whole, 1).id).toBe(1);
+    expect(drawToken(impossible, 0, 4, whole, 0).id).toBe(0);
+  });
+
   test("temperature 0 takes the most likely token and records its log-prob at temperature 1", () => {
     expect(draw({ temperature: 0 }, 0.99)).toMatchObject({ id: 1, cutLogProb: 0 });
     expect(draw({ temperature: 0 }, 0.99).logProb).toBeCloseTo(Math.log(0.4), 6);

@@ -13,9 +13,9 @@ test("cache lengths rise in steps of whole vectors and end with the longest", ()
 
 test("rows keep their entries when the length grows and shrinks in place", () => {
   const rows = createSlotRows(3, 8, 2);
-  rows.resize(2);
+  rows.resize(2, 0);
   for (const row of [0, 1, 2]) rows.write(row, Float32Array.of(row, 1, row, 2));
-  rows.resize(5);
+  rows.resize(5, 2);
   rows.writeColumn(Float32Array.of(10, 11, 20, 21, 30, 31), Int32Array.of(2, 2, 3), 1);
   const entry = (row: number, position: number): number[] => [
     ...rows.data().subarray((row * rows.length + position) * 2, (row * rows.length + position) * 2 + 2),
@@ -39,7 +39,7 @@ test("rows keep their entries when the length grows and shrinks in place", () =>
     [20, 21],
     [30, 31],
   ]);
-  rows.resize(3);
+  rows.resize(3, 4);
   expect([entry(0, 2), entry(1, 2), entry(2, 1)]).toEqual([
     [10, 11],
     [20, 21],
