@@ -84,6 +84,21 @@ describe("compile", () => {
     await compiled.dispose();
   });
 
+  test("an RMSNorm with its weight is one node", async () => {
+    const norm: TracedFunction = ({ x, w }) => {
+      const root = tf.rsqrt(tf.add(tf.mean(tf.mul(x!, x!), -1, true), 1e-6));
+      return { y: tf.mul(tf.mul(x!, root), w!) };
+    };
+    const compiled = await compile(norm, { x: float(2, 2), w: float(2) }, { provider: "cpu" });
+    expect(compiled.nodeCount).toBe(1);
+    const { y } = await compiled.run({ x: Float32Array.of(1, -1, 0, 4), w: Float32Array.of(1, 10) });
+    const want = [1, -10, 0, 10 * Math.SQRT2];
+    Array.from(y as Float32Array).forEach((got, i) => {
+      expect(got).toBeCloseTo(want[i]!, 4);
+    });
+    await compiled.dispose();
+  });
+
   test("an op that cannot be recorded is named, and tfjs's backend comes back", async () => {
     const before = tf.getBackend();
     const fn: TracedFunction = ({ x }) => ({ y: tf.acosh(x!) });

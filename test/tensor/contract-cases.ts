@@ -416,6 +416,38 @@ const PRODUCTS: ContractCase[] = [
   },
 ];
 
+const meanSquare = (x: tf.Tensor, axis: number, keep: boolean): tf.Tensor =>
+  tf.add(tf.mean(tf.square(x), axis, keep), 0.01);
+
+/** Forms of RMSNorm, which become one node, and what only looks like one. */
+const NORMS: ContractCase[] = [
+  {
+    name: "RMSNorm by the reciprocal root, with its weight",
+    draw: (random) => ({ x: floats(random, [2, 3, 5]), w: floats(random, [5]) }),
+    fn: ({ x, w }) => tf.mul(tf.mul(x!, tf.rsqrt(meanSquare(x!, -1, true))), w!),
+  },
+  {
+    name: "RMSNorm by the root, without a weight",
+    draw: (random) => ({ x: floats(random, [4, 5]) }),
+    fn: ({ x }) => tf.div(x!, tf.sqrt(meanSquare(x!, 1, true))),
+  },
+  {
+    name: "a mean over rows is no RMSNorm",
+    draw: (random) => ({ x: floats(random, [4, 4]), w: floats(random, [4]) }),
+    fn: ({ x, w }) => tf.mul(tf.mul(x!, tf.rsqrt(meanSquare(x!, 0, true))), w!),
+  },
+  {
+    name: "a mean that loses its axis is no RMSNorm",
+    draw: (random) => ({ x: floats(random, [4, 4]), w: floats(random, [4, 1]) }),
+    fn: ({ x, w }) => tf.mul(tf.mul(x!, tf.rsqrt(meanSquare(x!, 1, false))), w!),
+  },
+  {
+    name: "the mean of another tensor is no RMSNorm",
+    draw: (random) => ({ x: floats(random, [4, 4]), y: floats(random, [4, 4]) }),
+    fn: ({ x, y }) => tf.mul(x!, tf.rsqrt(meanSquare(y!, 1, true))),
+  },
+];
+
 const COMPOSED: ContractCase[] = [
   {
     name: "customGrad",
@@ -442,5 +474,6 @@ export const CASES: ContractCase[] = [
   ...LAYOUT,
   ...INDEXING,
   ...PRODUCTS,
+  ...NORMS,
   ...COMPOSED,
 ];
