@@ -62,7 +62,10 @@ export function createTokenizer(
   return {
     encode,
     decode: (ids) =>
-      tokenizer.decode([...ids], { skip_special_tokens: true, clean_up_tokenization_spaces: false }),
+      // The library refuses an empty list.
+      ids.length === 0
+        ? ""
+        : tokenizer.decode([...ids], { skip_special_tokens: true, clean_up_tokenization_spaces: false }),
     promptIds: (messages) => encode(render(template, messages, bosToken, eosToken ?? "", from)),
     stopIds: eosId === undefined ? [] : [eosId],
     vocabulary: tokenizer.get_vocab().size,
