@@ -1,0 +1,102 @@
+import { mkdtempSync, rmSync } from "node:fs";
+import { tmpdir } from "node:os";
+import { join } from "node:path";
+import { afterAll, beforeAll, expect, test } from "vitest";
+import { type AttemptContext, attemptTasks } from "../../coordinator/attempts.js";
+import { openPolicyHost, type PolicyHost } from "../../coordinator/policy-host.js";
+import { createSampler } from "../../coordinator/sampler.js";
+import { Task } from "../../core/index.js";
+import { type PolicyFolder, readPolicy } from "../../policy/index.js";
+import { ObjectiveConfig, OptimizerConfig } from "../../trainer/index.js";
+import { createLocalPool, type LocalPool, loadLanguages } from "../../verifiers/index.js";
+import { digitTask, writeSmallPolicy } from "./small-policy.js";
+
+const root = mkdtempSync(join(tmpdir(), "attempts-"));
+let pool: LocalPool;
+let host: PolicyHost;
+let policy: PolicyFolder;
+
+beforeAll(async () => {
+  pool = await createLocalPool({ languages: loadLanguages(), workers: 1 });
+  await writeSmallPolicy(root);
+  policy = readPolicy(root);
+  host = await openPolicyHost({
+    config: policy.config,
+    weights: policy.weights,
+    provider: "cpu",
+    threads: 1,
+    objective: ObjectiveConfig.parse({ type: "grpo" }),
+    optimizer: OptimizerConfig.parse({ type: "adamw" }),
+    totalSteps: 1,
+    temperature: 1,
+  });
+}, 60_000);
+afterAll(async () => {
+  await host.close();
+  await pool.close();
+  rmSync(root, { recursive: true });
+});
+
+const contextWith = (slots: number): AttemptContext => ({
+  sampler: createSampler(host, { slots, promptLength: 16, maxNewTokens: 12 }),
+  verifier: pool,
+  tokenizer: policy.tokenizer,
+  language: "lua",
+  languagePrompt: "",
+  systemPrompt: null,
+  programIn: "whole",
+});
+// 3 is <eos> of the quick start's tokenizer.
+const options = { seed: 1, temperature: 1, topP: 1, topK: 0, maxNewTokens: 12, stopIds: [3] };
+const drawn = [1, 2, 3, 4, 5, 6].map((digit, index) => ({
+  task: Task.parse(digitTask(digit)),
+  group: 10 + index,
+  randomKey: `digit/${digit}`,
+}));
+
+test("programs are judged while others are still sampled: verdicts arrive before the last completion", async () => {
+  const context = contextWith(1);
+  let lastCompletion = 0;
+  const verdicts: number[] = [];
+  const { sampler } = context;
+  const timed: AttemptContext = {
+    ...context,
+    sampler: {
+      sample: (groups, sampling, onFinished) =>
+        sampler.sample(groups, sampling, (sequence) => {
+          lastCompletion = performance.now();
+          onFinished(sequence);
+        }),
+    },
+  };
+  const { attempts, timing } = await attemptTasks(timed, drawn, 200, options, 0, () =>
+    verdicts.push(performance.now()),
+  );
+  expect(attempts.flat().length).toBe(1200);
+  expect(verdicts.length).toBe(1200);
+  expect(verdicts.filter((at) => at < lastCompletion).length).toBeGreaterThan(100);
+  expect(timing.judgeWaitSeconds).toBeLessThan(timing.sampling.seconds);
+}, 60_000);
+
+test("attempts stand in draw order whatever finished first, each with its own program and verdict", async () => {
+  const { attempts } = await attemptTasks(contextWith(8), drawn, 4, options, 7);
+  attempts.forEach((group, index) => {
+    expect(group.map(({ rollout }) => [rollout.id, rollout.taskId, rollout.policyVersion])).toEqual(
+      [0, 1, 2, 3].map((sample) => [`${10 + index}.${sample}`, drawn[index]!.task.id, 7]),
+    );
+    for (const { program, verdict, rollout } of group) {
+      expect(program).toBe(rollout.completion);
+      expect(verdict.status === "accepted").toBe(program === `print(${index + 1})`);
+    }
+  });
+  const mixed = new Set(attempts.flat().map(({ verdict }) => verdict.reward));
+  expect(mixed).toEqual(new Set([0, 1]));
+});
+
+test("the tokens of an attempt do not depend on what else is sampled", async () => {
+  const all = (await attemptTasks(contextWith(8), drawn, 4, options, 0)).attempts[3]!;
+  const alone = (await attemptTasks(contextWith(8), [drawn[3]!], 4, options, 0)).attempts[0]!;
+  const tokens = (group: typeof all) =>
+    group.map(({ rollout }) => [rollout.completionIds, rollout.rolloutLogProbs]);
+  expect(tokens(alone)).toEqual(tokens(all));
+});
