@@ -29,8 +29,9 @@ export function stepRow(result: StepResult, memory: { rss: number; heap: number 
     kind: "step",
     step: result.step,
     rollouts: batch.length,
-    reward: mean(rewards),
-    pass_rate: rates.rate,
+    // Of what was judged; null where our machinery failed throughout, which is no reward of 0.
+    reward: rewards.length === 0 ? null : mean(rewards),
+    pass_rate: rates.judged === 0 ? null : rates.rate,
     statuses: rates.statuses,
     infrastructure: rates.infrastructure,
     reward_failures: batch.filter(({ rewardFailure }) => rewardFailure !== undefined).length,
@@ -112,6 +113,10 @@ export const selfTeacherRow = (report: SelfTeacherReport): Record<string, unknow
   with_solution: report.withSolution,
 });
 
+/** null where nothing was judged. */
+const judgedRate = (passRate: PassRate | null): number | null =>
+  passRate === null || passRate.judged === 0 ? null : passRate.rate;
+
 /** A row of one evaluation: held-out set and probe, sampled and greedy. */
 export interface EvaluationRow extends Record<string, unknown> {
   readonly kind: "evaluation";
@@ -139,7 +144,7 @@ export function evaluationRow(
     sets: Object.fromEntries(
       entries.map(([name, { sampled, greedy }]) => [
         name,
-        { sampled: sampled?.rate ?? null, greedy: greedy?.rate ?? null },
+        { sampled: judgedRate(sampled), greedy: judgedRate(greedy) },
       ]),
     ),
     infrastructure: infrastructure.reduce((a, b) => a + b, 0),

@@ -23,10 +23,15 @@ export function createTally(): Tally {
       if (recent.length > WINDOW) recent.shift();
       const mean = (pick: (row: StepRow) => number): number =>
         recent.reduce((sum, r) => sum + pick(r), 0) / recent.length;
+      // null in a step where nothing was judged.
+      const known = (name: "reward" | "passRate", key: "reward" | "pass_rate"): Partial<ProgressState> => {
+        const values = recent.flatMap((r) => (r[key] === null ? [] : [Number(r[key])]));
+        return values.length === 0 ? {} : { [name]: values.reduce((a, b) => a + b) / values.length };
+      };
       return {
         done: row.step,
-        reward: mean((r) => Number(r.reward)),
-        passRate: mean((r) => Number(r.pass_rate)),
+        ...known("reward", "reward"),
+        ...known("passRate", "pass_rate"),
         loss: Number(row.loss),
         statuses: { ...statuses },
         tokensPerSecond: mean((r) => r.timing.sampled_tokens_per_s ?? 0),

@@ -2,7 +2,7 @@
 import { mkdirSync, mkdtempSync, readdirSync, readFileSync, rmSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
-import { afterAll, beforeAll, expect, test } from "vitest";
+import { afterAll, beforeAll, describe, expect, test } from "vitest";
 import { readSafetensors } from "../../checkpoints/index.js";
 import { readDecoderConfig, readPolicy, readWeights, writePolicy } from "../../policy/index.js";
 import { digitTask, prepareRun, writeRun, writeTasks } from "./small-policy.js";
@@ -11,7 +11,17 @@ import { descendants, metrics, rollouts, startTraining, stepRows, train } from "
 const root = mkdtempSync(join(tmpdir(), "ends-"));
 let count = 0;
 afterAll(() => rmSync(root, { recursive: true }));
-beforeAll(() => prepareRun(root), 60_000);
+beforeAll(async () => {
+  await prepareRun(root);
+  mkdirSync(join(root, "languages"));
+  const language = (name: string, execute: string): void =>
+    writeFileSync(
+      join(root, "languages", `${name}.yaml`),
+      `prompt: ''\nfilename: main.lua\nexecute: ${execute}\n`,
+    );
+  language("absent", "no-such-interpreter main.lua");
+  language("slow", "sleep 0.1; lua5.4 main.lua");
+}, 60_000);
 
 /** A run file of its own, and the folder that its run will have. */
 function prepared(sections: Parameters<typeof writeRun>[1] = {}): {
@@ -89,11 +99,6 @@ test("groups whose rewards all agree train nothing under GRPO, and are counted",
 }, 60_000);
 
 test("a program that our sandbox could not run is masked and counted, never scored, and the run goes on", async () => {
-  mkdirSync(join(root, "languages"), { recursive: true });
-  writeFileSync(
-    join(root, "languages", "absent.yaml"),
-    "prompt: ''\nfilename: main.x\nexecute: no-such-interpreter main.x\n",
-  );
   const tasks = [digitTask(1), digitTask(2, { language: "absent" })];
   writeTasks(join(root, "partly.jsonl"), tasks);
   const { file, run, dir } = prepared({ languages: { folders: [join(root, "languages")] } });
@@ -124,6 +129,24 @@ test("a program that our sandbox could not run is masked and counted, never scor
   });
 }, 60_000);
 
+test("where our machinery fails throughout there is no reward at all, and nothing is learned of it", async () => {
+  const sections = { languages: { default: "absent", folders: [join(root, "languages")] } };
+  const { file, run, dir } = prepared(sections);
+  await train([file, ...dir, ...set("run.steps=2", "evaluation.samples=1")]);
+  expect(
+    stepRows(run).map((row) => [row.reward, row.pass_rate, row.infrastructure, row.optimizer_steps]),
+  ).toEqual([
+    [null, null, 8, 0],
+    [null, null, 8, 0],
+  ]);
+  const evaluations = metrics(run).filter(({ kind }) => kind === "evaluation");
+  expect(evaluations.map(({ sets }) => sets)).toEqual(
+    [1, 2].map(() => ({ heldout: { sampled: null, greedy: null } })),
+  );
+  const report = JSON.parse(readFileSync(join(run, "report.json"), "utf8")) as Record<string, unknown>;
+  expect([report.infrastructure, report.statuses]).toEqual([16, { infrastructure: 16 }]);
+}, 60_000);
+
 test("a language that no file defines is refused before the run starts", async () => {
   writeTasks(join(root, "cobol.jsonl"), [digitTask(1, { language: "cobol" })]);
   const { file, run, dir } = prepared();
@@ -144,29 +167,38 @@ test("completions that would run past the policy's positions are refused before 
   );
 }, 30_000);
 
-test("a broker that is killed within a run is replaced: programs are judged again, and no reward comes of it", async () => {
-  writeFileSync(
-    join(root, "slow.yaml"),
-    "prompt: ''\nfilename: main.lua\nexecute: sleep 0.1; lua5.4 main.lua\n",
-  );
-  const sections = {
-    languages: { default: "slow", folders: [join(root, "slow.yaml")] },
+describe("our own machinery killed within a run", () => {
+  const whole = join(root, "unharmed");
+  const short = set("evaluation.samples=0", "evaluation.greedy=false", "run.steps=3");
+  const slow = {
+    languages: { default: "slow", folders: [join(root, "languages")] },
     verifier: { cache: false },
   };
-  const { file, run, dir } = prepared(sections);
-  const whole = join(root, "unharmed");
-  await train([file, ...set(`run.dir=${whole}`, "evaluation.samples=0", "run.steps=3")]);
-  const process_ = startTraining([file, ...dir, ...set("evaluation.samples=0", "run.steps=3")]);
-  await process_.until("training", () => process_.stderr().includes("training"));
-  const children = () => descendants(process_.pid);
-  await process_.until("judging", () => children().some(({ name }) => name === "sleep"));
-  const broker = children().find(({ parent }) => parent === process_.pid)!;
-  process.kill(broker.pid, "SIGKILL");
-  const { code, stderr } = await process_.outcome;
-  expect(code, stderr).toBe(0);
   const strip = (rows: Record<string, unknown>[]) => rows.map(({ timing: _t, memory: _m, ...rest }) => rest);
-  expect(strip(stepRows(run))).toEqual(strip(stepRows(whole)));
-}, 60_000);
+  beforeAll(async () => {
+    await train([prepared(slow).file, ...set(`run.dir=${whole}`), ...short]);
+  }, 60_000);
+
+  test.each(["the broker", "its sandboxes"])(
+    "%s: programs are judged again, and no reward comes of it",
+    async (what) => {
+      const { file, run, dir } = prepared(slow);
+      const training = startTraining([file, ...dir, ...short]);
+      await training.until("training", () => training.stderr().includes("training"));
+      const below = () => descendants(training.pid);
+      await training.until("judging", () => below().some(({ name }) => name === "sleep"));
+      const broker = below().find(({ parent }) => parent === training.pid)!;
+      const sandboxes = below().filter(({ parent }) => parent === broker.pid);
+      expect(sandboxes.length).toBeGreaterThan(0);
+      for (const { pid } of what === "the broker" ? [broker] : sandboxes) process.kill(pid, "SIGKILL");
+      const { code, stderr } = await training.outcome;
+      expect(code, stderr).toBe(0);
+      expect(strip(stepRows(run))).toEqual(strip(stepRows(whole)));
+      expect(strip(rollouts(run))).toEqual(strip(rollouts(whole)));
+    },
+    60_000,
+  );
+});
 
 test("the user's own reward function, in TypeScript, is what the run learns from", async () => {
   writeFileSync(
@@ -196,3 +228,13 @@ test("the user's own reward function, in TypeScript, is what the run learns from
   expect(readFileSync(join(run, "config.yaml"), "utf8")).toContain("reward.ts");
   expect(readdirSync(run)).toContain("report.json");
 }, 60_000);
+
+test("policy.device: tensorflow without its package is refused with the way to get it", async () => {
+  const { file, dir } = prepared();
+  const { code, stderr } = await startTraining([file, ...dir, ...set("policy.device=tensorflow")]).outcome;
+  expect(code).toBe(2);
+  expect(stderr).toContain(
+    "retort: policy.device: need one of the packages @tensorflow/tfjs-node-gpu and @tensorflow/tfjs-node",
+  );
+  expect(stderr).toContain("npm install @tensorflow/tfjs-node-gpu");
+}, 30_000);
