@@ -4,6 +4,7 @@
  */
 import { type ElementType, type Graph, sameShape, sizeOf, type Value } from "./graph.js";
 import { recognizeNorm } from "./root-mean-square.js";
+import { recognizeSiluGradient } from "./silu.js";
 
 /** Shape of two operands together, as NumPy broadcasts. */
 export function broadcastShape(a: readonly number[], b: readonly number[]): number[] {
@@ -54,7 +55,7 @@ function shortcut(graph: Graph, op: string, a: Value, b: Value): Value | undefin
   if (op === "Pow" && y === 2) return binary(graph, "Mul", a, a);
   if (op === "Pow" && y === 0.5) return unary(graph, "Sqrt", a);
   if (op === "Pow" && y === -1) return unary(graph, "Reciprocal", a);
-  return recognizeNorm(graph, op, a, b);
+  return op === "Add" ? recognizeSiluGradient(graph, a, b, binary) : recognizeNorm(graph, op, a, b);
 }
 
 /** An elementwise op of two operands of one type; comparisons yield bool. */

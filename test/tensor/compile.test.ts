@@ -10,6 +10,7 @@ import {
   type HostArray,
   readProfile,
   stopGradient,
+  type TensorMap,
   type TensorSpec,
   type TracedFunction,
   useTensorflowBackend,
@@ -96,6 +97,17 @@ describe("compile", () => {
     Array.from(y as Float32Array).forEach((got, i) => {
       expect(got).toBeCloseTo(want[i]!, 4);
     });
+    await compiled.dispose();
+  });
+
+  test("the gradient of a SiLU takes four elementwise nodes", async () => {
+    const gradient: TracedFunction = ({ x, dy }) => {
+      const loss = ({ x: y }: TensorMap): tf.Scalar =>
+        tf.sum(tf.mul(dy!, tf.mul(y!, tf.sigmoid(y!)))) as tf.Scalar;
+      return valueAndGradients(loss, { x: x! }).gradients;
+    };
+    const compiled = await compile(gradient, { x: float(3), dy: float(3) }, { provider: "cpu" });
+    expect(compiled.nodeCount).toBe(6); // sigmoid, x s, and dy (s + x s (1 - s))
     await compiled.dispose();
   });
 

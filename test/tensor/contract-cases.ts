@@ -449,6 +449,9 @@ const NORMS: ContractCase[] = [
 ];
 
 const COMPOSED: ContractCase[] = [
+  unaryCase("silu", (x) => tf.mul(x, tf.sigmoid(x))),
+  unaryCase("silu, factors swapped", (x) => tf.mul(tf.sigmoid(x), x)),
+  binaryCase("a sigmoid gate of something else", (a, b) => tf.mul(tf.add(a, b), tf.sigmoid(a))),
   {
     name: "customGrad",
     draw: (random) => ({ x: floats(random, [3, 2]) }),
