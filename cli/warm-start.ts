@@ -15,7 +15,7 @@ export const warmStartCommand = (): Command =>
       "Make the quick start's small policy: tokenizer, random weights, imitation of demonstrations.",
     )
     .requiredOption("--out <folder>", "policy folder to write")
-    .option("--steps <count>", "supervised steps of 32 demonstrations", positiveInteger, 900)
+    .option("--steps <count>", "supervised steps of 32 demonstrations", positiveInteger, 1300)
     .option("--seed <number>", "seed of the weights and the order", seedNumber, 0)
     .option("--threads <count>", "CPU threads; equal bits need an equal number", positiveInteger, 1)
     .addHelpText(

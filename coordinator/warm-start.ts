@@ -2,7 +2,13 @@ import { mkdirSync } from "node:fs";
 import { join } from "node:path";
 import { replaceFile } from "../checkpoints/index.js";
 import { randomStream, type Sample } from "../core/index.js";
-import { initialWeights, parseDecoderConfig, readTokenizer, writePolicy } from "../policy/index.js";
+import {
+  initialWeights,
+  parseDecoderConfig,
+  readTokenizer,
+  writeChecksums,
+  writePolicy,
+} from "../policy/index.js";
 import { buildTokenizer, type WarmStartExample } from "../tasks/index.js";
 import type { Provider } from "../tensor/index.js";
 import { ObjectiveConfig, OptimizerConfig } from "../trainer/index.js";
@@ -24,7 +30,7 @@ const SHAPE = {
 };
 
 /** Supervised steps of 32 examples; docs/lab.md says what fewer or more give. */
-export const WARM_START_STEPS = 900;
+export const WARM_START_STEPS = 1300;
 const BATCH = 32;
 /** Batches sorted by length together: a batch is then half short and half long examples, two microbatches of little padding. */
 const POOL = 8;
@@ -101,6 +107,12 @@ export async function warmStart(request: {
       key.startsWith("weights/") ? [[key.slice("weights/".length), data] as const] : [],
     );
     await writePolicy(folder, config, Object.fromEntries(weights), folder);
+    await writeChecksums(folder, [
+      "config.json",
+      "model.safetensors",
+      "tokenizer.json",
+      "tokenizer_config.json",
+    ]);
   } finally {
     await host.close();
   }

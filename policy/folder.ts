@@ -8,6 +8,7 @@ import {
   replaceFile,
 } from "../checkpoints/index.js";
 import { ConfigError } from "../core/index.js";
+import { verifyChecksums } from "./checksums.js";
 import { type DecoderConfig, huggingFaceConfig, readDecoderConfig } from "./config.js";
 import { type PolicyTokenizer, readTokenizer } from "./tokenizer.js";
 import { parameterShapes } from "./weights.js";
@@ -34,6 +35,7 @@ export function policyFolder(path: string): string {
 /** Reads a policy folder, or the policy of a checkpoint. @throws ConfigError naming the file, what is wrong in it and what was expected */
 export function readPolicy(path: string): PolicyFolder {
   const folder = policyFolder(path);
+  verifyChecksums(folder);
   const config = readDecoderConfig(folder);
   const tokenizer = readTokenizer(folder);
   if (tokenizer.vocabulary > config.vocabulary) {

@@ -1,3 +1,4 @@
+export { writeChecksums } from "./checksums.js";
 export type { DecoderConfig, ModelType } from "./config.js";
 export { huggingFaceConfig, parseDecoderConfig, readDecoderConfig } from "./config.js";
 export { decodeStep, decodingSpecs, decodingWeights } from "./decode-step.js";
