@@ -115,6 +115,9 @@ export function cast(graph: Graph, x: Value, type: ElementType): Value {
 
 /** Takes one of two values, element by element. */
 export function select(graph: Graph, condition: Value, yes: Value, no: Value): Value {
+  // ONNX Runtime's Where takes no bool branches on the CPU.
+  if (yes.type === "bool")
+    return cast(graph, select(graph, condition, asNumber(graph, yes), asNumber(graph, no)), "bool");
   const shape = broadcastShape(condition.shape, broadcastShape(yes.shape, no.shape));
   const operands = [condition, yes, no].map((value) => unexpanded(graph, value));
   const small = operands.map((value) => value.shape).reduce(broadcastShape);

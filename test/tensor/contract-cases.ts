@@ -144,6 +144,9 @@ const LOGIC: ContractCase[] = [
     return tf.logicalAnd(tf.logicalOr(p, q), tf.logicalNot(tf.logicalAnd(p, q)));
   }),
   binaryCase("where", (a, b) => tf.where(tf.greater(tf.add(a, b), 0), tf.mul(a, b), tf.sub(a, b))),
+  integerCase("where between conditions", (a, b) =>
+    tf.where(tf.equal(a, b), tf.greater(a, 0), tf.less(b, 0)),
+  ),
   {
     name: "where with a broadcast condition",
     draw: (random) => ({
