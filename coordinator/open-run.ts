@@ -2,11 +2,18 @@ import { availableParallelism } from "node:os";
 import { ConfigError, type Task } from "../core/index.js";
 import { type DecoderConfig, type PolicyFolder, readPolicy } from "../policy/index.js";
 import { hasTeacher, loadRewardFunction, type RewardFunction } from "../trainer/index.js";
-import { createLocalPool, type LanguageSet, type LocalPool, loadLanguages } from "../verifiers/index.js";
+import {
+  createLocalPool,
+  type Language,
+  type LanguageSet,
+  type LocalPool,
+  loadLanguages,
+} from "../verifiers/index.js";
 import type { AttemptContext } from "./attempts.js";
 import type { RunConfig } from "./config.js";
 import { chooseProvider } from "./devices.js";
 import { createDrawOrder } from "./draw.js";
+import { currentEnvironment, recordEnvironment } from "./environment.js";
 import { openTasks, type TaskSets } from "./open-tasks.js";
 import { openPolicyHost, type PolicyHost } from "./policy-host.js";
 import { preparePolicy } from "./prepare-policy.js";
@@ -52,11 +59,14 @@ export async function openRun(config: RunConfig, progress: Progress, folder: str
   const verifier = await openVerifier(config, languages);
   try {
     const tasks = await openTasks(config.tasks, config.run.seed, verifier);
-    checkLanguages(config, tasks, languages);
+    const used = languagesUsed(config, tasks, languages);
     const reward = config.tasks.reward === undefined ? null : await loadRewardFunction(config.tasks.reward);
     const policyFolder = await preparePolicy(config, folder, verifier, progress);
     const policy = readPolicy(policyFolder);
     const threads = config.policy.threads ?? availableParallelism();
+    const environment = await currentEnvironment({ provider, threads, verifier, languages: used });
+    const change = await recordEnvironment(folder, environment);
+    if (change !== null) progress.note(change);
     const host = await openPolicyHost({
       config: policy.config,
       weights: policy.weights,
@@ -74,18 +84,26 @@ export async function openRun(config: RunConfig, progress: Progress, folder: str
   }
 }
 
-/** @throws ConfigError naming the first task whose language no file defines: in the run it would fail hours later */
-function checkLanguages(config: RunConfig, tasks: TaskSets, languages: LanguageSet): void {
-  languages.get(config.languages.default);
-  for (const { id, language } of [...tasks.train, ...Object.values(tasks.evaluation).flat()]) {
-    if (language === undefined || languages.find(language) !== undefined) continue;
-    throw new ConfigError({
-      at: `task ${id}: language`,
-      got: language,
-      need: `one of ${languages.names.join(", ")}`,
-      fix: "languages.folders takes a language file of your own.",
-    });
+/**
+ * The languages that a run's programs are written in.
+ * @throws ConfigError naming the first task whose language no file defines: in the run it would fail hours later
+ */
+function languagesUsed(config: RunConfig, tasks: TaskSets, languages: LanguageSet): Language[] {
+  const used = new Set([languages.get(config.languages.default)]);
+  for (const { id, language: name } of [...tasks.train, ...Object.values(tasks.evaluation).flat()]) {
+    if (name === undefined) continue;
+    const language = languages.find(name);
+    if (language === undefined) {
+      throw new ConfigError({
+        at: `task ${id}: language`,
+        got: name,
+        need: `one of ${languages.names.join(", ")}`,
+        fix: "languages.folders takes a language file of your own.",
+      });
+    }
+    used.add(language);
   }
+  return [...used];
 }
 
 /** Stops the worker and the judge. */
