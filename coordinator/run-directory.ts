@@ -1,8 +1,18 @@
 /**
- * The folder that holds everything of a run: `config.yaml` (resolved), `metrics.jsonl`, `rollouts/*.jsonl`,
+ * The folder that holds everything of a run: `config.yaml` (resolved), `environment.json`, `metrics.jsonl`, `rollouts/*.jsonl`,
  * `checkpoints/`, `report.json`. Rows written after the checkpoint that a run resumes from are cut away.
  */
-import { existsSync, mkdirSync, readdirSync, readFileSync, renameSync, rmSync } from "node:fs";
+import {
+  closeSync,
+  existsSync,
+  fsyncSync,
+  mkdirSync,
+  openSync,
+  readdirSync,
+  readFileSync,
+  renameSync,
+  rmSync,
+} from "node:fs";
 import { join, resolve } from "node:path";
 import { parse, stringify } from "yaml";
 import { replaceFile } from "../checkpoints/index.js";
@@ -26,6 +36,13 @@ export interface RunDirectoryOptions {
 }
 
 const METRICS = "metrics.jsonl";
+
+/** Waits until the disk has a folder's entries: after a power cut the files that a checkpoint names must be there. */
+function syncEntries(folder: string): void {
+  const fd = openSync(folder, "r");
+  fsyncSync(fd);
+  closeSync(fd);
+}
 
 export class RunDirectory {
   readonly folder: string;
@@ -55,7 +72,9 @@ export class RunDirectory {
 
   /** Lengths of all journals, after the disk has them; a checkpoint records them. */
   marks(): Marks {
-    return Object.fromEntries(this.#files().map((name) => [name, this.#journal(name).mark()]));
+    const marks = Object.fromEntries(this.#files().map((name) => [name, this.#journal(name).mark()]));
+    for (const folder of [this.folder, join(this.folder, "rollouts")]) syncEntries(folder);
+    return marks;
   }
 
   /** Cuts every journal back to a checkpoint's marks ({} cuts all) and removes those that it does not know. */
