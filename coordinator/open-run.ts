@@ -60,6 +60,7 @@ export async function openRun(config: RunConfig, progress: Progress, folder: str
   try {
     const tasks = await openTasks(config.tasks, config.run.seed, verifier);
     const used = languagesUsed(config, tasks, languages);
+    checkDemonstrations(config, tasks);
     const reward = config.tasks.reward === undefined ? null : await loadRewardFunction(config.tasks.reward);
     const policyFolder = await preparePolicy(config, folder, verifier, progress);
     const policy = readPolicy(policyFolder);
@@ -104,6 +105,19 @@ function languagesUsed(config: RunConfig, tasks: TaskSets, languages: LanguageSe
     used.add(language);
   }
   return [...used];
+}
+
+/** @throws ConfigError where imitation of demonstrations is asked for and no task has one */
+function checkDemonstrations({ objective, languages }: RunConfig, { train }: TaskSets): void {
+  if (objective.type !== "sft") return;
+  if (train.some(({ reference, language }) => reference?.[language ?? languages.default] !== undefined))
+    return;
+  throw new ConfigError({
+    at: "objective.type",
+    got: "sft",
+    need: `tasks with a reference program in ${languages.default}: it imitates them`,
+    fix: "Add `reference` to the tasks, or let the policy learn from its own programs: raft, grpo, sdpo or mix.",
+  });
 }
 
 /** Stops the worker and the judge. */
@@ -171,7 +185,13 @@ function assemble(
   const step: StepContext = {
     policy: host,
     attempts: context(tasks.train, rollout.prompts_per_step * rollout.samples_per_prompt),
-    scoring: { objective, seed: run.seed, ...prompts },
+    scoring: {
+      objective,
+      seed: run.seed,
+      language: config.languages.default,
+      programIn: config.policy.program_in,
+      ...prompts,
+    },
     tasks: tasks.train,
     draw: createDrawOrder(run.seed, tasks.train.length),
     promptsPerStep: rollout.prompts_per_step,

@@ -32,6 +32,9 @@ export interface ScoringContext {
   readonly systemPrompt: string | null;
   readonly languagePrompt: string;
   readonly seed: number;
+  /** Of tasks that name none. */
+  readonly language: string;
+  readonly programIn: "fenced" | "whole";
 }
 
 /** What an update needs of each attempt, beside what the journal says of them. */
@@ -45,6 +48,8 @@ export interface ScoredSamples {
 /** Advantages and self-teacher prompts of a batch of rewarded attempts, in the same order. */
 export function scoreSamples(context: ScoringContext, batch: readonly RewardedAttempt[]): ScoredSamples {
   const { objective, tokenizer } = context;
+  if (objective.type === "sft")
+    return { samples: demonstrations(context, batch), teachers: [], teacherMetrics: null };
   const advantages = advantagesOf(objective, batch);
   const attempts = batch.map(({ attempt, reward }) => ({
     group: attempt.rollout.group,
@@ -105,3 +110,33 @@ const teacherOptions = (objective: SelfDistillationConfig): SelfTeacherOptions =
 /** The templates that the configuration sets; zod's optional keys may be present and undefined. */
 const templatesOf = (objective: SelfDistillationConfig): Partial<RepromptTemplates> =>
   Object.fromEntries(Object.entries(objective.templates).filter(([, text]) => text !== undefined));
+
+/**
+ * What `sft` trains on: the reference program of each task drawn, in place of its group's first attempt. The attempts are
+ * sampled and judged all the same: they show what was learned, and train nothing.
+ */
+function demonstrations(context: ScoringContext, batch: readonly RewardedAttempt[]): Sample[] {
+  return batch.map(({ attempt: { rollout, task } }): Sample => {
+    const reference = task.reference?.[task.language ?? context.language];
+    const isShown = reference !== undefined && rollout.sample === 0;
+    return {
+      rolloutId: rollout.id,
+      promptIds: rollout.promptIds,
+      completionIds: isShown ? demonstrationIds(context, reference, task) : [],
+      rolloutLogProbs: [],
+      reward: isShown ? 1 : null,
+      advantage: 0,
+      teacherPromptIds: null,
+    };
+  });
+}
+
+/** A completion that would have been judged as this program, up to the end of the turn. */
+function demonstrationIds(
+  { tokenizer, programIn, language }: ScoringContext,
+  program: string,
+  task: Task,
+): number[] {
+  const fence = `\`\`\`${task.language ?? language}\n${program.replace(/\n$/, "")}\n\`\`\``;
+  return [...tokenizer.encode(programIn === "whole" ? program : fence), ...tokenizer.stopIds.slice(0, 1)];
+}

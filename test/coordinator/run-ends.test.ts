@@ -238,3 +238,36 @@ test("policy.device: tensorflow without its package is refused with the way to g
   );
   expect(stderr).toContain("npm install @tensorflow/tfjs-node-gpu");
 }, 30_000);
+
+test("sft imitates the tasks' own reference programs, and nothing that the policy wrote", async () => {
+  // Digits that the policy has never answered.
+  writeTasks(
+    join(root, "demonstrated.jsonl"),
+    [8, 9].map((digit) => digitTask(digit)),
+  );
+  const { file, run, dir } = prepared({ objective: { type: "sft", max_teacher_tokens: undefined } });
+  const tasks = set(
+    `tasks.train=${join(root, "demonstrated.jsonl")}`,
+    `tasks.heldout=${join(root, "demonstrated.jsonl")}`,
+  );
+  await train([file, ...dir, ...tasks, ...set("run.steps=30", "optimizer.lr=0.01", "evaluation.every=0")]);
+  const { heldout } = JSON.parse(readFileSync(join(run, "report.json"), "utf8")) as {
+    heldout: Record<"before" | "after", { greedy: number }>;
+  };
+  expect([heldout.before.greedy, heldout.after.greedy]).toEqual([0, 1]);
+  expect(stepRows(run)[0]).toMatchObject({ trained_sequences: 2, skipped_sequences: 6, max_log_prob_gap: 0 });
+}, 60_000);
+
+test("sft without a reference program is refused", async () => {
+  writeTasks(join(root, "bare.jsonl"), [digitTask(1, { reference: {} })]);
+  const { file, dir } = prepared({ objective: { type: "sft", max_teacher_tokens: undefined } });
+  const { code, stderr } = await startTraining([
+    file,
+    ...dir,
+    ...set(`tasks.train=${join(root, "bare.jsonl")}`),
+  ]).outcome;
+  expect(code).toBe(2);
+  expect(stderr).toContain(
+    'objective.type: need tasks with a reference program in lua: it imitates them, got "sft".',
+  );
+}, 30_000);

@@ -62,6 +62,8 @@ const score = (objective: unknown, batch: RewardedAttempt[]) =>
       systemPrompt: null,
       languagePrompt: "",
       seed: 1,
+      language: "lua",
+      programIn: "fenced",
     },
     batch,
   );
@@ -112,5 +114,17 @@ describe("scoreSamples", () => {
     const { samples } = score({ type: "mix" }, [attempt(0, 0, null, "a"), attempt(0, 1, 0, "b")]);
     expect(samples.map(({ teacherPromptIds }) => teacherPromptIds)).toEqual([null, null]);
     expect(samples.map(({ reward }) => reward)).toEqual([null, 0]);
+  });
+
+  test("sft: the reference program stands in for each group's first attempt, as it would have been judged", () => {
+    const shown = { ...task, reference: { lua: "print(2)\n" } };
+    const batch = [attempt(0, 0, 0, "a"), attempt(0, 1, 1, "b"), attempt(1, 0, 1, "c")];
+    const withReference = batch.map((each, i) =>
+      i < 2 ? { ...each, attempt: { ...each.attempt, task: shown } } : each,
+    );
+    const { samples, teacherMetrics } = score({ type: "sft" }, withReference);
+    expect(samples.map(({ reward }) => reward)).toEqual([1, null, null]);
+    expect(characters.decode(samples[0]!.completionIds)).toBe("```lua\nprint(2)\n```\0");
+    expect(teacherMetrics).toBeNull();
   });
 });
