@@ -111,7 +111,8 @@ export const memory = (): { rss: number; heap: number } => {
 };
 
 export async function close(): Promise<void> {
-  const { learner, engines } = current();
+  if (opened === null) return; // this thread replaced one that died: what ended it is told already
+  const { learner, engines } = opened;
   for (const engine of engines.values()) await engine.dispose();
   await learner.dispose();
   opened = null;

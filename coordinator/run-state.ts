@@ -7,6 +7,7 @@ import {
   type NamedTensor,
   readSafetensors,
 } from "../checkpoints/index.js";
+import { ConfigError } from "../core/index.js";
 import { policyFiles } from "../policy/index.js";
 import type { LearnerState } from "../trainer/index.js";
 import type { OpenRun } from "./open-run.js";
@@ -60,7 +61,8 @@ export async function saveCheckpoint(
 
 /**
  * Puts the newest undamaged checkpoint back and cuts the journals to it.
- * @returns its step, or null where there is none
+ * @returns its step, or null where none was saved yet
+ * @throws ConfigError where every one is damaged: beginning anew would cut away the rows of the whole run
  */
 export async function restoreCheckpoint(
   run: OpenRun,
@@ -68,7 +70,14 @@ export async function restoreCheckpoint(
   directory: RunDirectory,
 ): Promise<number | null> {
   const checkpoint = await store.latest();
-  if (checkpoint === null) return null;
+  if (checkpoint === null) {
+    if ((await store.steps()).length === 0) return null;
+    throw new ConfigError({
+      at: store.folder,
+      need: "an undamaged checkpoint to go on from",
+      fix: "Without --resume the run starts anew, and this one is kept beside it.",
+    });
+  }
   const state = JSON.parse(readFileSync(join(checkpoint.folder, STATE), "utf8")) as RunState;
   const tensors: Record<string, { shape: readonly number[]; data: Float32Array }> = {};
   const read = (file: string, prefix: string): void => {

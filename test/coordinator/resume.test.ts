@@ -1,5 +1,5 @@
 import { execFile } from "node:child_process";
-import { mkdirSync, mkdtempSync, readdirSync, rmSync, writeFileSync } from "node:fs";
+import { cpSync, mkdirSync, mkdtempSync, readdirSync, readFileSync, rmSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { promisify } from "node:util";
@@ -154,6 +154,31 @@ test("a directory that a run is using is refused to another, whoever asks", asyn
     );
   }
   expect(await killHard(process)).toEqual([]);
+}, 60_000);
+
+test("a damaged checkpoint is passed over for the one before it; where all are, nothing is cut away", async () => {
+  const run = join(root, "damaged");
+  cpSync(whole, run, { recursive: true });
+  const checkpoints = readdirSync(join(run, "checkpoints")).sort();
+  const damage = (step: string): void => {
+    const weights = join(run, "checkpoints", step, "policy", "model.safetensors");
+    const bytes = readFileSync(weights);
+    bytes[bytes.length - 5]! ^= 1;
+    writeFileSync(weights, bytes);
+  };
+  damage(checkpoints.at(-1)!);
+  const { stderr } = await train([file, "--set", `run.dir=${run}`, "--resume"]);
+  expect(stderr).toContain(`${checkpoints.at(-1)}: need an undamaged checkpoint`);
+  expect(stderr).toContain("Going back to the one before it.");
+  expect(numbersOf(run)).toEqual(numbersOf(whole));
+
+  readdirSync(join(run, "checkpoints")).forEach(damage);
+  const refused = await start(run, "--resume").outcome;
+  expect(refused.code).toBe(2);
+  expect(refused.stderr).toContain(
+    `${join(run, "checkpoints")}: need an undamaged checkpoint to go on from.`,
+  );
+  expect(stepRows(run).length).toBe(6);
 }, 60_000);
 
 test("--resume with another configuration is refused, naming the key", async () => {
