@@ -1,15 +1,10 @@
 import { availableParallelism } from "node:os";
-import { ConfigError, type Task } from "../core/index.js";
+import type { Task } from "../core/index.js";
 import { type DecoderConfig, type PolicyFolder, readPolicy } from "../policy/index.js";
 import { hasTeacher, loadRewardFunction, type RewardFunction } from "../trainer/index.js";
-import {
-  createLocalPool,
-  type Language,
-  type LanguageSet,
-  type LocalPool,
-  loadLanguages,
-} from "../verifiers/index.js";
+import { createLocalPool, type LanguageSet, type LocalPool, loadLanguages } from "../verifiers/index.js";
 import type { AttemptContext } from "./attempts.js";
+import { checkDemonstrations, languagesUsed } from "./check-tasks.js";
 import type { RunConfig } from "./config.js";
 import { chooseProvider } from "./devices.js";
 import { createDrawOrder } from "./draw.js";
@@ -83,41 +78,6 @@ export async function openRun(config: RunConfig, progress: Progress, folder: str
     await verifier.close();
     throw error;
   }
-}
-
-/**
- * The languages that a run's programs are written in.
- * @throws ConfigError naming the first task whose language no file defines: in the run it would fail hours later
- */
-function languagesUsed(config: RunConfig, tasks: TaskSets, languages: LanguageSet): Language[] {
-  const used = new Set([languages.get(config.languages.default)]);
-  for (const { id, language: name } of [...tasks.train, ...Object.values(tasks.evaluation).flat()]) {
-    if (name === undefined) continue;
-    const language = languages.find(name);
-    if (language === undefined) {
-      throw new ConfigError({
-        at: `task ${id}: language`,
-        got: name,
-        need: `one of ${languages.names.join(", ")}`,
-        fix: "languages.folders takes a language file of your own.",
-      });
-    }
-    used.add(language);
-  }
-  return [...used];
-}
-
-/** @throws ConfigError where imitation of demonstrations is asked for and no task has one */
-function checkDemonstrations({ objective, languages }: RunConfig, { train }: TaskSets): void {
-  if (objective.type !== "sft") return;
-  if (train.some(({ reference, language }) => reference?.[language ?? languages.default] !== undefined))
-    return;
-  throw new ConfigError({
-    at: "objective.type",
-    got: "sft",
-    need: `tasks with a reference program in ${languages.default}: it imitates them`,
-    fix: "Add `reference` to the tasks, or let the policy learn from its own programs: raft, grpo, sdpo or mix.",
-  });
 }
 
 /** Stops the worker and the judge. */

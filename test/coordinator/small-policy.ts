@@ -4,7 +4,7 @@
  */
 import { mkdirSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
-import { packageRoot, type Sample } from "../../core/index.js";
+import type { Sample } from "../../core/index.js";
 import { initialWeights, parseDecoderConfig, readTokenizer, writePolicy } from "../../policy/index.js";
 import { buildTokenizer } from "../../tasks/index.js";
 import { createLearner, decoderModel, ObjectiveConfig, OptimizerConfig } from "../../trainer/index.js";
@@ -118,5 +118,3 @@ export async function prepareRun(folder: string): Promise<string> {
   );
   return writeRun(folder);
 }
-
-export const repository = packageRoot;
