@@ -4,18 +4,10 @@ import { join } from "node:path";
 import { afterAll, beforeAll, describe, expect, test } from "vitest";
 import { type HostArray, type NodeProfile, readProfile } from "../../tensor/index.js";
 import { largestError, runTrials, TRIALS } from "./contract.js";
-import { isWebgpuHere } from "./webgpu.js";
+import { isExempt, isWebgpuHere } from "./webgpu.js";
 
 /** WebGPU allows its implementations a few units in the last place for division, exp, sin and others. */
 const TOLERANCE = 2e-4;
-
-/**
- * Nodes that may run on the CPU, and why. Everything else must run on the GPU's provider.
- * - Cast from or to int64: only ONNX's indices are int64, and the provider computes with int32.
- * - Round: there is no kernel for it; no model or loss rounds.
- */
-const isExempt = ({ op, types }: NodeProfile): boolean =>
-  (op === "Cast" && types.includes("int64")) || op === "Round";
 
 describe.skipIf(!(await isWebgpuHere()))("every op and its gradient on provider webgpu", () => {
   let got: Record<string, Record<string, HostArray>>;
@@ -36,7 +28,7 @@ describe.skipIf(!(await isWebgpuHere()))("every op and its gradient on provider 
     }
   });
 
-  test("ran on the GPU's provider, but for the nodes named above", () => {
+  test("ran on the GPU's provider, but for the exempt nodes", () => {
     const elsewhere = nodes.filter(({ provider }) => provider !== "WebGpuExecutionProvider");
     expect(nodes.length).toBeGreaterThan(1000);
     expect(elsewhere.filter((node) => !isExempt(node))).toEqual([]);

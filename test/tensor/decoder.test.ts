@@ -1,7 +1,10 @@
 /** The whole policy through compile(): recorded against eager, and its gradient against finite differences. */
+import { mkdtempSync, rmSync } from "node:fs";
+import { tmpdir } from "node:os";
+import { join } from "node:path";
 import { Worker } from "node:worker_threads";
 import * as tf from "@tensorflow/tfjs-core";
-import { describe, expect, test } from "vitest";
+import { afterAll, describe, expect, test } from "vitest";
 import { builtModule, randomStream } from "../../core/index.js";
 import {
   type DecoderConfig,
@@ -14,11 +17,15 @@ import {
   compile,
   type HostArray,
   type Provider,
+  readProfile,
   type TensorMap,
   valueAndGradients,
 } from "../../tensor/index.js";
 import { largestError } from "./contract.js";
-import { isWebgpuHere } from "./webgpu.js";
+import { isExempt, isWebgpuHere } from "./webgpu.js";
+
+const folder = mkdtempSync(join(tmpdir(), "retort-decoder-"));
+afterAll(() => rmSync(folder, { recursive: true }));
 
 const [ROWS, LENGTH] = [3, 7];
 
@@ -57,6 +64,7 @@ async function lossAndGradients(
   decoder: DecoderConfig,
   weights: Readonly<Record<string, HostArray>>,
   provider: Provider,
+  profilePath?: string,
 ): Promise<Record<string, HostArray>> {
   const compiled = await compile(
     ({ ids: rows, targets, ...params }) => {
@@ -65,7 +73,7 @@ async function lossAndGradients(
       return { loss: value, ...gradients };
     },
     { ids: tokenSpec, targets: tokenSpec, ...weightSpecs(decoder) },
-    { provider, threads: 1 },
+    { provider, threads: 1, ...(profilePath ? { profilePath } : {}) },
   );
   const results = await compiled.run({ ...tokens, ...weights });
   await compiled.dispose();
@@ -92,13 +100,20 @@ describe.each(["llama", "qwen2", "qwen3"] as const)(
       const want = await lossAndGradients(decoder, weights, "tensorflow");
       const providers: Provider[] = (await isWebgpuHere()) ? ["cpu", "webgpu"] : ["cpu"];
       for (const provider of providers) {
-        const got = await lossAndGradients(decoder, weights, provider);
+        const profilePath = join(folder, `${family}-${provider}.json`);
+        const got = await lossAndGradients(decoder, weights, provider, profilePath);
         for (const [name, values] of Object.entries(want)) {
           expect(largestError(got[name]!, values), `${provider} ${name}`).toBeLessThan(
             provider === "cpu" ? 1e-4 : 1e-3,
           );
         }
       }
+      const elsewhere = providers.includes("webgpu")
+        ? readProfile(join(folder, `${family}-webgpu.json`)).filter(
+            (node) => !node.provider.startsWith("WebGpu"),
+          )
+        : [];
+      expect(elsewhere.filter((node) => !isExempt(node))).toEqual([]);
     }, 120_000); // SwiftShader compiles a few hundred shaders
 
     test("agree with finite differences in the direction of each parameter's gradient", async () => {

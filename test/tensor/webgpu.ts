@@ -1,5 +1,5 @@
-/** Whether this machine has webgpu, by a GPU or by SwiftShader. */
-import { availableProviders, softwareVulkanEnvironment } from "../../tensor/index.js";
+/** Whether this machine has webgpu, by a GPU or by SwiftShader, and what may run beside it. */
+import { availableProviders, type NodeProfile, softwareVulkanEnvironment } from "../../tensor/index.js";
 
 /**
  * Looks for webgpu, and takes SwiftShader where no driver is configured.
@@ -14,3 +14,11 @@ export async function isWebgpuHere(): Promise<boolean> {
   console.warn(`skipped: ${why}`);
   return false;
 }
+
+/**
+ * Nodes that may run on the CPU, and why. Everything else must run on the GPU's provider.
+ * - Cast from or to int64: only ONNX's indices are int64, and the provider computes with int32.
+ * - Round: there is no kernel for it; no model or loss rounds.
+ */
+export const isExempt = ({ op, types }: NodeProfile): boolean =>
+  (op === "Cast" && types.includes("int64")) || op === "Round";
