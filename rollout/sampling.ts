@@ -1,3 +1,5 @@
+import { exponential } from "./exponential.js";
+
 /** How the next token is drawn. */
 export interface SamplingParameters {
   /** 0 is greedy; log-probabilities are then taken at temperature 1. */
@@ -48,7 +50,7 @@ export function drawToken(
   }
   let total = 0;
   for (let id = 0; id < vocabulary; id++) {
-    const weight = Math.exp((logits[offset + id]! - top) / temperature);
+    const weight = exponential((logits[offset + id]! - top) / temperature);
     total += weight;
     weights[id] = weight;
     sums[id] = total;
