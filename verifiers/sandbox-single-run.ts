@@ -182,7 +182,9 @@ class SingleRun {
       }
       (this.#child.stdio as readonly (Duplex | null)[])[GO_FD]?.end("go");
     } catch (error) {
-      this.#problem = `no cgroup: ${String(error)}`;
+      // ESRCH: bubblewrap names its pid before its mounts stand; where those fail it is gone already, and has said why.
+      const hasEnded = (error as NodeJS.ErrnoException).code === "ESRCH";
+      if (!hasEnded) this.#problem = `no cgroup: ${String(error)}`;
       this.#child.kill("SIGKILL");
     }
   }

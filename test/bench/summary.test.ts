@@ -7,7 +7,9 @@ const side = (name: string, threads: string): Contestant => ({
   name,
   threads,
   trains: true,
-  ask: () => Promise.reject(new Error("this side only has a name")),
+  ask: async (): Promise<never> => {
+    throw new Error("this side only has a name");
+  },
   close: () => {},
 });
 

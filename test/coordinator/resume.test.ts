@@ -50,7 +50,7 @@ beforeAll(async () => {
     evaluation: { every: 3, samples: 2, greedy: false },
   });
   await train([file, "--set", `run.dir=${whole}`]);
-}, 60_000);
+});
 
 const start = (run: string, ...args: string[]): TrainingProcess =>
   startTraining([file, "--set", `run.dir=${run}`, ...args]);
@@ -125,7 +125,7 @@ test("Ctrl-C finishes the step, saves, exits with 130 and names the command that
   expect(command).toBe(`train ${file} --set 'run.dir=${run}' --resume`);
   await promisify(execFile)("sh", ["-c", `node ${main} ${command}`], { cwd: packageRoot });
   expect(numbersOf(run)).toEqual(numbersOf(whole));
-}, 60_000);
+});
 
 test("a second Ctrl-C stops at once, and the directory can be gone on with or begun anew", async () => {
   const run = join(root, "stopped");
@@ -139,7 +139,7 @@ test("a second Ctrl-C stops at once, and the directory can be gone on with or be
   await train([file, "--set", `run.dir=${run}`, "--set", "run.steps=0"]); // without --resume: the old one is set aside
   expect(metrics(`${run}.1`).length).toBe(1);
   expect(metrics(run).map(({ kind }) => kind)).toEqual(["self_teacher", "evaluation"]);
-}, 60_000);
+});
 
 test("a directory that a run is using is refused to another, whoever asks", async () => {
   const run = join(root, "used");
@@ -154,7 +154,7 @@ test("a directory that a run is using is refused to another, whoever asks", asyn
     );
   }
   expect(await killHard(process)).toEqual([]);
-}, 60_000);
+});
 
 test("a damaged checkpoint is passed over for the one before it; where all are, nothing is cut away", async () => {
   const run = join(root, "damaged");
@@ -179,7 +179,7 @@ test("a damaged checkpoint is passed over for the one before it; where all are, 
     `${join(run, "checkpoints")}: need an undamaged checkpoint to go on from.`,
   );
   expect(stepRows(run).length).toBe(6);
-}, 60_000);
+});
 
 test("--resume with another configuration is refused, naming the key", async () => {
   const before = numbersOf(whole);
@@ -189,4 +189,4 @@ test("--resume with another configuration is refused, naming the key", async () 
   expect(stderr).toContain("optimizer.lr");
   expect(stderr).toContain("policy.threads");
   expect(numbersOf(whole)).toEqual(before);
-}, 30_000);
+});

@@ -21,7 +21,7 @@ beforeAll(async () => {
     );
   language("absent", "no-such-interpreter main.lua");
   language("slow", "sleep 0.1; lua5.4 main.lua");
-}, 60_000);
+});
 
 /** A run file of its own, and the folder that its run will have. */
 function prepared(sections: Parameters<typeof writeRun>[1] = {}): {
@@ -49,7 +49,7 @@ test("a learning rate that breaks the policy ends the run with 1 and names the l
   const again = join(root, "gentler");
   await train([file, ...set(`policy.path=${good}/policy`, `run.dir=${again}`, "run.steps=1")]);
   expect(stepRows(again).length).toBe(1);
-}, 60_000);
+});
 
 test("weights that overflow only when they are used: the checkpoint before them is the good one", async () => {
   const { file, run, dir } = prepared();
@@ -68,7 +68,7 @@ test("weights that overflow only when they are used: the checkpoint before them 
     `The last good checkpoint is ${join(run, "checkpoints", "step-000000")} (after step 0)`,
   );
   expect(stepRows(run).length).toBe(1);
-}, 60_000);
+});
 
 test("a policy whose weights hold NaN is found before its first step", async () => {
   const { file, dir } = prepared();
@@ -81,7 +81,7 @@ test("a policy whose weights hold NaN is found before its first step", async () 
   expect(code).toBe(1);
   expect(stderr).toContain("the policy is not finite: it gives a token the log-probability NaN.");
   expect(stderr).toContain("No checkpoint of this run is good");
-}, 60_000);
+});
 
 test("groups whose rewards all agree train nothing under GRPO, and are counted", async () => {
   // Whatever the policy writes is right: the tests want nothing of it.
@@ -96,7 +96,7 @@ test("groups whose rewards all agree train nothing under GRPO, and are counted",
   expect(weightsOf(join(run, "checkpoints", "step-000003", "policy"))).toEqual(
     weightsOf(join(root, "policy")),
   );
-}, 60_000);
+});
 
 test("a program that our sandbox could not run is masked and counted, never scored, and the run goes on", async () => {
   const tasks = [digitTask(1), digitTask(2, { language: "absent" })];
@@ -127,7 +127,7 @@ test("a program that our sandbox could not run is masked and counted, never scor
     const rewards = judged.slice(4 * i, 4 * i + 4).map(({ reward }) => Number(reward));
     expect(row.reward).toBeCloseTo(rewards.reduce((a, b) => a + b) / 4, 12);
   });
-}, 60_000);
+});
 
 test("where our machinery fails throughout there is no reward at all, and nothing is learned of it", async () => {
   const sections = { languages: { default: "absent", folders: [join(root, "languages")] } };
@@ -145,7 +145,7 @@ test("where our machinery fails throughout there is no reward at all, and nothin
   );
   const report = JSON.parse(readFileSync(join(run, "report.json"), "utf8")) as Record<string, unknown>;
   expect([report.infrastructure, report.statuses]).toEqual([16, { infrastructure: 16 }]);
-}, 60_000);
+});
 
 test("a language that no file defines is refused before the run starts", async () => {
   writeTasks(join(root, "cobol.jsonl"), [digitTask(1, { language: "cobol" })]);
@@ -156,7 +156,7 @@ test("a language that no file defines is refused before the run starts", async (
   expect(stderr).toContain("retort: task digit/1: language: need one of");
   expect(stderr).toContain('got "cobol"');
   expect(metrics(run)).toEqual([]);
-}, 30_000);
+});
 
 test("completions that would run past the policy's positions are refused before the run starts", async () => {
   const { file, dir } = prepared();
@@ -165,7 +165,7 @@ test("completions that would run past the policy's positions are refused before 
   expect(stderr).toContain(
     "retort: rollout.max_new_tokens: need at most 253: the policy has 256 positions (max_position_embeddings), and the longest prompt takes 3, got 256.",
   );
-}, 30_000);
+});
 
 describe("our own machinery killed within a run", () => {
   const whole = join(root, "unharmed");
@@ -227,7 +227,7 @@ test("the user's own reward function, in TypeScript, is what the run learns from
   expect(stepRows(run).map(({ reward_failures }) => reward_failures)).toEqual([2, 2]);
   expect(readFileSync(join(run, "config.yaml"), "utf8")).toContain("reward.ts");
   expect(readdirSync(run)).toContain("report.json");
-}, 60_000);
+});
 
 test("policy.device: tensorflow without its package is refused with the way to get it", async () => {
   const { file, dir } = prepared();
@@ -237,7 +237,7 @@ test("policy.device: tensorflow without its package is refused with the way to g
     "retort: policy.device: need one of the packages @tensorflow/tfjs-node-gpu and @tensorflow/tfjs-node",
   );
   expect(stderr).toContain("npm install @tensorflow/tfjs-node-gpu");
-}, 30_000);
+});
 
 test("sft imitates the tasks' own reference programs, and nothing that the policy wrote", async () => {
   // Digits that the policy has never answered.
@@ -256,7 +256,7 @@ test("sft imitates the tasks' own reference programs, and nothing that the polic
   };
   expect([heldout.before.greedy, heldout.after.greedy]).toEqual([0, 1]);
   expect(stepRows(run)[0]).toMatchObject({ trained_sequences: 2, skipped_sequences: 6, max_log_prob_gap: 0 });
-}, 60_000);
+});
 
 test("sft without a reference program is refused", async () => {
   writeTasks(join(root, "bare.jsonl"), [digitTask(1, { reference: {} })]);
@@ -270,4 +270,4 @@ test("sft without a reference program is refused", async () => {
   expect(stderr).toContain(
     'objective.type: need tasks with a reference program in lua: it imitates them, got "sft".',
   );
-}, 30_000);
+});
