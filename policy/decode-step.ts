@@ -4,7 +4,7 @@
  */
 import * as tf from "@tensorflow/tfjs-core";
 import type { DecoderConfig } from "./config.js";
-import { applyRope, type KeyValue, linear, MASKED, ropeTables, type Weights } from "./decoder.js";
+import { applyRope, type KeyValue, MASKED, ropeTables, type Weights } from "./decoder.js";
 
 /**
  * Shapes of the weights as `decodeStep` wants them. Per layer one matrix for query, key and value; the weight of each
@@ -63,6 +63,19 @@ export function decodingWeights(weights: Weights, config: DecoderConfig): Record
   return prepared;
 }
 
+/**
+ * W x^T for x [S, in] and W [out, in]: [1, out, S]. A CPU packs the right operand of a product before it multiplies; this
+ * way round that is the small one. The leading 1 keeps ONNX Runtime from turning the product round again.
+ */
+const productByColumn = (weight: tf.Tensor, x: tf.Tensor): tf.Tensor =>
+  tf.matMul(weight, tf.expandDims(x, 0), false, true);
+
+/** [1, out, S] to [S, out]. */
+const byRow = (x: tf.Tensor): tf.Tensor => tf.reshape(tf.transpose(x, [0, 2, 1]), [x.shape[2]!, x.shape[1]!]);
+
+/** x [S, in] times W [out, in], transposed: [S, out]. */
+const linear = (x: tf.Tensor, weight: tf.Tensor): tf.Tensor => byRow(productByColumn(weight, x));
+
 /** x / sqrt(mean(x^2) + epsilon) over the last axis. */
 function normalized(x: tf.Tensor, epsilon: number): tf.Tensor {
   return tf.div(x, tf.sqrt(tf.add(tf.mean(tf.mul(x, x), -1, true), epsilon)));
@@ -103,9 +116,13 @@ function newHeads(
   { config, slots, cos, sin }: StepContext,
 ): { query: tf.Tensor } & KeyValue {
   const { heads, keyValueHeads, headDim } = config;
+  const projected = linear(x, weights[`${layer}.qkv`]!);
   const bias = weights[`${layer}.qkv_bias`];
-  const projected = linear(x, weights[`${layer}.qkv`]!, bias);
-  const byHead = tf.reshape(projected, [slots, heads + 2 * keyValueHeads, headDim]);
+  const byHead = tf.reshape(bias ? tf.add(projected, bias) : projected, [
+    slots,
+    heads + 2 * keyValueHeads,
+    headDim,
+  ]);
   const [raw, value] = tf.split(byHead, [heads + keyValueHeads, keyValueHeads], 1) as [tf.Tensor, tf.Tensor];
   const norm = weights[`${layer}.query_key_norm`];
   const turned = applyRope(norm ? tf.mul(normalized(raw, config.normEpsilon), norm) : raw, cos, sin);
@@ -154,9 +171,9 @@ export function decodeStep(
     keyValues.push({ key: heads.key, value: heads.value });
     const afterAttention = tf.add(x, linear(attend(heads, past, context), matrix("out")));
     const normed = normalized(afterAttention, config.normEpsilon);
-    const gate = linear(normed, matrix("gate"));
-    const gated = tf.mul(tf.mul(gate, tf.sigmoid(gate)), linear(normed, matrix("up")));
-    x = tf.add(afterAttention, linear(gated, matrix("down")));
+    const gate = productByColumn(matrix("gate"), normed); // [1, F, S]
+    const gated = tf.mul(tf.mul(gate, tf.sigmoid(gate)), productByColumn(matrix("up"), normed));
+    x = tf.add(afterAttention, byRow(tf.matMul(matrix("down"), gated)));
   });
   return { logits: linear(normalized(x, config.normEpsilon), weights.head!) as tf.Tensor2D, keyValues };
 }
