@@ -4,11 +4,14 @@ import { createInterface } from "node:readline";
 
 export interface TrainAnswer {
   readonly seconds: number;
+  /** CPU time of the process, all threads. */
+  readonly cpu_seconds: number;
   readonly losses: number[];
 }
 
 export interface SampleAnswer {
   readonly seconds: number;
+  readonly cpu_seconds: number;
   readonly tokens: number;
   /** Of greedy sampling only: [sequences][tokens]. */
   readonly ids?: number[][];

@@ -7,7 +7,7 @@ import { writeSafetensors } from "../checkpoints/index.js";
 import { builtModule, packageRoot } from "../core/index.js";
 import { huggingFaceConfig, initialWeights, namedTensors } from "../policy/index.js";
 import { type Contestant, startContestant } from "./contestant.js";
-import { checkAgreement, measure } from "./measure.js";
+import { checkAgreement, isRetort, measure } from "./measure.js";
 import { type BenchShape, SHAPES } from "./shapes.js";
 import { type Summary, summarize, tableOf } from "./summary.js";
 
@@ -69,7 +69,7 @@ async function peaks(
   for (const contestant of all.filter(({ trains }) => trains)) {
     const { gflops } = await contestant.ask("peak", { size: PEAK_SIZE });
     found.push({
-      side: contestant.name === "Retort" ? "ONNX Runtime" : "OpenBLAS",
+      side: isRetort(contestant) ? "ONNX Runtime" : "OpenBLAS",
       threads: contestant.threads,
       gflops,
     });
@@ -87,7 +87,7 @@ async function benchShape(shape: BenchShape, folder: string, rounds: number): Pr
   writeFileSync(join(folder, "config.json"), JSON.stringify(huggingFaceConfig(shape.config)));
   await writeSafetensors(join(folder, "model.safetensors"), namedTensors(weights, shape.config));
   const all = await contestants(folder);
-  const theirs = all.find(({ name }) => name.startsWith("PyTorch"))!;
+  const theirs = all.find((contestant) => !isRetort(contestant))!;
   const agreement = await checkAgreement(all[0]!, theirs, shape);
   say(`${shape.name}: both sides agree, log-probs within ${agreement.logProb.toExponential(0)}`);
   const rates = await measure(all, shape, rounds, (round) => say(`  round ${round + 1} of ${rounds}`));

@@ -3,12 +3,22 @@ import { randomStream } from "../core/index.js";
 import type { Contestant } from "./contestant.js";
 import type { BenchShape } from "./shapes.js";
 
-/** Tokens per second, one number for each round; none for what is not measured. */
+/** What one contestant did in its turns. */
 export interface Rates {
   readonly contestant: Contestant;
-  readonly train: number[];
-  readonly sample: number[];
+  readonly train: Turn[];
+  readonly sample: Turn[];
 }
+
+/** Tokens per second of one turn; per second of CPU time too, which a busy machine changes less. */
+export interface Turn {
+  readonly round: number;
+  readonly wall: number;
+  readonly cpu: number;
+}
+
+/** A setting this many times slower than its side's best sits out the rounds after the first. */
+const HOPELESS = 3;
 
 /** Random token ids, [rows][length]. */
 export function tokenRows(rows: number, length: number, vocabulary: number, stream: string): number[][] {
@@ -58,15 +68,27 @@ export async function measure(
   }
   for (let round = 0; round < rounds; round++) {
     onRound(round);
-    for (const { contestant, train: rate } of rates) {
-      if (!contestant.trains) continue;
-      const { seconds } = await contestant.ask("train", { ids, steps: train.steps });
-      rate.push((train.rows * train.length * train.steps) / seconds);
+    for (const own of rates.filter(({ contestant }) => contestant.trains)) {
+      if (isHopeless(own, rates, "train")) continue;
+      const { seconds, cpu_seconds } = await own.contestant.ask("train", { ids, steps: train.steps });
+      const tokens = train.rows * train.length * train.steps;
+      own.train.push({ round, wall: tokens / seconds, cpu: tokens / cpu_seconds });
     }
-    for (const { contestant, sample: rate } of rates) {
-      const { seconds, tokens } = await contestant.ask("sample", request);
-      rate.push(tokens / seconds);
+    for (const own of rates) {
+      if (isHopeless(own, rates, "sample")) continue;
+      const { seconds, cpu_seconds, tokens } = await own.contestant.ask("sample", request);
+      own.sample.push({ round, wall: tokens / seconds, cpu: tokens / cpu_seconds });
     }
   }
   return rates;
 }
+
+/** Whether a first turn was so slow that more of them would only take time. */
+function isHopeless(own: Rates, rates: readonly Rates[], kind: "train" | "sample"): boolean {
+  const first = own[kind][0];
+  const side = rates.filter(({ contestant }) => isRetort(contestant) === isRetort(own.contestant));
+  const best = Math.max(...side.map((rate) => rate[kind][0]?.wall ?? 0));
+  return first !== undefined && first.wall * HOPELESS < best;
+}
+
+export const isRetort = ({ name }: Contestant): boolean => name === "Retort";

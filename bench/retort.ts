@@ -46,6 +46,15 @@ function open({ folder, threads, adamw }: OpenRequest): { version: string } {
   return { version: "this checkout" };
 }
 
+/** Wall and CPU time from now on. */
+function startClocks(): () => { seconds: number; cpu_seconds: number } {
+  const [wall, cpu] = [performance.now(), process.cpuUsage()];
+  return () => {
+    const { user, system } = process.cpuUsage(cpu);
+    return { seconds: (performance.now() - wall) / 1000, cpu_seconds: (user + system) / 1e6 };
+  };
+}
+
 /** A row as the learner takes it: every token but the first is a target. */
 const asSample = (ids: readonly number[], row: number): Sample => ({
   rolloutId: String(row),
@@ -60,9 +69,9 @@ const asSample = (ids: readonly number[], row: number): Sample => ({
 async function train({ ids, steps }: { ids: number[][]; steps: number }): Promise<TrainAnswer> {
   const samples = ids.map(asSample);
   const losses: number[] = [];
-  const started = performance.now();
+  const elapsed = startClocks();
   for (let step = 0; step < steps; step++) losses.push((await current().learner.update({ samples })).loss);
-  return { seconds: (performance.now() - started) / 1000, losses };
+  return { ...elapsed(), losses };
 }
 
 async function sample(request: {
@@ -97,14 +106,14 @@ async function sample(request: {
     stopIds: [],
   };
   const sequences: SampledSequence[] = [];
-  const started = performance.now();
+  const elapsed = startClocks();
   engine.setWeights(weights);
   const { tokens } = await engine.sample(groups, options, (sequence) => sequences.push(sequence));
-  const seconds = (performance.now() - started) / 1000;
-  if (!request.greedy) return { seconds, tokens };
+  const times = elapsed();
+  if (!request.greedy) return { ...times, tokens };
   sequences.sort((a, b) => a.group - b.group || a.sample - b.sample);
   return {
-    seconds,
+    ...times,
     tokens,
     ids: sequences.map((sequence) => sequence.completionIds),
     log_probs: sequences.map((sequence) => sequence.rolloutLogProbs),

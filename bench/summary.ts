@@ -1,5 +1,5 @@
 /** From measured rates to the table. */
-import type { Rates } from "./measure.js";
+import { isRetort, type Rates, type Turn } from "./measure.js";
 import { type BenchShape, floatingPointOperations } from "./shapes.js";
 
 export function median(numbers: readonly number[]): number {
@@ -8,77 +8,93 @@ export function median(numbers: readonly number[]): number {
   return sorted.length % 2 === 1 ? sorted[middle]! : (sorted[middle - 1]! + sorted[middle]!) / 2;
 }
 
-/** One side at one number of threads. */
+/** Medians over the turns of one setting. */
+export interface Speed {
+  readonly tokens_per_s: number;
+  readonly tokens_per_cpu_s: number;
+  readonly gflops: number;
+}
+
+/** One side at one number of threads; training is null where it is not measured. */
 export interface Row {
   readonly side: string;
   readonly threads: string;
-  /** Tokens per second, median over the rounds; null where not measured. */
-  readonly train: number | null;
-  readonly sample: number;
-  /** GFLOP/s that these mean. */
-  readonly train_gflops: number | null;
-  readonly sample_gflops: number;
+  readonly train: Speed | null;
+  readonly sample: Speed;
 }
 
 /** What one shape's measurements come to. */
 export interface Summary {
   readonly shape: string;
   readonly rows: Row[];
-  /** Best of ours over best of theirs; the median over rounds of the two settings with the best medians. */
+  /** Each side at its best setting: median over the rounds of ours over theirs. */
   readonly ratios: { readonly train: number; readonly sample: number };
+  /** The same of tokens per second of CPU time, both on one thread. */
+  readonly cpu_ratios: { readonly train: number; readonly sample: number };
 }
 
+const speedOf = (turns: readonly Turn[], operationsPerToken: number): Speed => {
+  const tokensPerSecond = median(turns.map(({ wall }) => wall));
+  return {
+    tokens_per_s: tokensPerSecond,
+    tokens_per_cpu_s: median(turns.map(({ cpu }) => cpu)),
+    gflops: (tokensPerSecond * operationsPerToken) / 1e9,
+  };
+};
+
 export function summarize(shape: BenchShape, rates: readonly Rates[]): Summary {
-  const operations = floatingPointOperations(shape);
+  const { trainPerToken, samplePerToken } = floatingPointOperations(shape);
   const rows = rates.map(({ contestant, train, sample }) => ({
     side: contestant.name,
     threads: contestant.threads,
-    train: train.length === 0 ? null : median(train),
-    sample: median(sample),
-    train_gflops: train.length === 0 ? null : (median(train) * operations.trainPerToken) / 1e9,
-    sample_gflops: (median(sample) * operations.samplePerToken) / 1e9,
+    train: train.length === 0 ? null : speedOf(train, trainPerToken),
+    sample: speedOf(sample, samplePerToken),
   }));
+  const single = rates.filter(({ contestant }) => contestant.threads === "1");
   return {
     shape: shape.name,
     rows,
-    ratios: { train: ratio(rates, "train"), sample: ratio(rates, "sample") },
+    ratios: { train: ratio(rates, "train", "wall"), sample: ratio(rates, "sample", "wall") },
+    cpu_ratios: { train: ratio(single, "train", "cpu"), sample: ratio(single, "sample", "cpu") },
   };
 }
 
-/** Turns of one round follow each other at once, so their quotient is compared, round by round. */
-function ratio(rates: readonly Rates[], kind: "train" | "sample"): number {
-  const best = (isOurs: boolean): readonly number[] =>
+/** Turns of one round follow each other at once, so their quotient is taken round by round. */
+function ratio(rates: readonly Rates[], kind: "train" | "sample", clock: "wall" | "cpu"): number {
+  const middle = (turns: readonly Turn[]): number => median(turns.map((turn) => turn[clock]));
+  const best = (isOurs: boolean): readonly Turn[] =>
     rates
-      .filter(({ contestant }) => (contestant.name === "Retort") === isOurs)
+      .filter(({ contestant }) => isRetort(contestant) === isOurs)
       .map((rate) => rate[kind])
-      .filter((numbers) => numbers.length > 0)
-      .reduce((a, b) => (median(b) > median(a) ? b : a));
+      .filter((turns) => turns.length > 0)
+      .reduce((a, b) => (middle(b) > middle(a) ? b : a));
   const [ours, theirs] = [best(true), best(false)];
-  return median(ours.map((rate, round) => rate / theirs[round]!));
+  const quotients = ours.flatMap((turn) => {
+    const other = theirs.find(({ round }) => round === turn.round);
+    return other ? [turn[clock] / other[clock]] : [];
+  });
+  return median(quotients);
 }
-
-const cell = (text: string, width: number): string => text.padStart(width);
 
 /** The table of one shape as lines of text. */
-export function tableOf({ shape, rows, ratios }: Summary, peakGflops: number): string[] {
-  const line = ({ side, threads, ...row }: Row): string => {
-    const rate = (tokens: number | null): string =>
-      tokens === null ? "-" : Math.round(tokens).toLocaleString("en");
-    const share = (gflops: number | null): string =>
-      gflops === null ? "-" : `${Math.round((100 * gflops) / peakGflops)} %`;
-    return [
-      side.padEnd(26),
-      threads.padEnd(22),
-      cell(rate(row.train), 10),
-      cell(share(row.train_gflops), 6),
-      cell(rate(row.sample), 10),
-      cell(share(row.sample_gflops), 6),
-    ].join(" ");
+export function tableOf(summary: Summary, peakGflops: number): string[] {
+  const cells = (speed: Speed | null): string => {
+    if (speed === null) return "-".padStart(9) + "-".padStart(9) + "-".padStart(7);
+    const whole = (value: number): string => Math.round(value).toLocaleString("en").padStart(9);
+    const share = `${Math.round((100 * speed.gflops) / peakGflops)} %`;
+    return whole(speed.tokens_per_s) + whole(speed.tokens_per_cpu_s) + share.padStart(7);
   };
+  const line = ({ side, threads, train, sample }: Row): string =>
+    `${side.padEnd(20)}${threads.padEnd(15)}${cells(train)}   ${cells(sample)}`;
+  const columns = `${"/s".padStart(9)}${"/CPU s".padStart(9)}${"peak".padStart(7)}`;
+  const times = ({ train, sample }: { train: number; sample: number }): string =>
+    `training ${train.toFixed(2)}x, sampling ${sample.toFixed(2)}x`;
   return [
-    shape,
-    `${"".padEnd(49)} ${cell("training", 10)} ${cell("peak", 6)} ${cell("sampling", 10)} ${cell("peak", 6)}`,
-    ...rows.map(line),
-    `best of Retort over best of PyTorch: training ${ratios.train.toFixed(2)}x, sampling ${ratios.sample.toFixed(2)}x`,
+    summary.shape,
+    `${"tokens".padEnd(20)}${"threads".padEnd(15)}${"training".padStart(25)}   ${"sampling".padStart(25)}`,
+    `${"".padEnd(35)}${columns}   ${columns}`,
+    ...summary.rows.map(line),
+    `Retort over PyTorch, each at its best: ${times(summary.ratios)}`,
+    `CPU time on one thread:                ${times(summary.cpu_ratios)}`,
   ];
 }

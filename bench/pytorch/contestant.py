@@ -9,6 +9,12 @@ import torch.nn.functional as F
 from decoder import ATTENTION, Decoder
 
 
+def start_clocks():
+    """Wall and CPU time from now on."""
+    wall, cpu = time.perf_counter(), time.process_time()
+    return lambda: {"seconds": time.perf_counter() - wall, "cpu_seconds": time.process_time() - cpu}
+
+
 class Contestant:
     def open(self, folder, threads, adamw, attention="products"):
         torch.set_num_threads(threads)
@@ -30,7 +36,7 @@ class Contestant:
         """Training steps on ids [B, T]: every token but the first is a target."""
         ids = torch.tensor(ids)
         losses = []
-        started = time.perf_counter()
+        elapsed = start_clocks()
         for _ in range(steps):
             logits = self.decoder(ids)
             loss = F.cross_entropy(logits[:, :-1].flatten(0, 1), ids[:, 1:].flatten())
@@ -38,12 +44,12 @@ class Contestant:
             loss.backward()
             self.optimizer.step()
             losses.append(loss.item())
-        return {"seconds": time.perf_counter() - started, "losses": losses}
+        return {**elapsed(), "losses": losses}
 
     def sample(self, prompts, samples, new_tokens, greedy=False):
         """`samples` completions of each prompt (all prompts of one length), each prompt prefilled once."""
         with torch.inference_mode():
-            started = time.perf_counter()
+            elapsed = start_clocks()
             prompts = torch.tensor(prompts)
             count, length = prompts.shape
             rows, total = count * samples, length + new_tokens
@@ -65,9 +71,9 @@ class Contestant:
                 drawn = logits.argmax(-1, keepdim=True) if greedy else torch.multinomial(logged.exp(), 1)
                 ids[:, i] = drawn[:, 0]
                 log_probs[:, i] = logged.gather(1, drawn)[:, 0]
-            seconds = time.perf_counter() - started
+            times = elapsed()
         shown = {"ids": ids.tolist(), "log_probs": log_probs.tolist()} if greedy else {}
-        return {"seconds": seconds, "tokens": rows * new_tokens, **shown}
+        return {**times, "tokens": rows * new_tokens, **shown}
 
     def peak(self, size):
         """GFLOP/s of one large matrix product, the best of some."""

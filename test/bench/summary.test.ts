@@ -1,5 +1,6 @@
 import { expect, test } from "vitest";
 import type { Contestant } from "../../bench/contestant.js";
+import type { Turn } from "../../bench/measure.js";
 import { floatingPointOperations, SHAPES } from "../../bench/shapes.js";
 import { median, summarize, tableOf } from "../../bench/summary.js";
 
@@ -26,16 +27,18 @@ test("operations of a step are those of its matrix products, three times over in
 });
 
 test("each side enters the ratio at its best setting, compared round by round", () => {
+  const turns = (...walls: number[]): Turn[] => walls.map((wall, round) => ({ round, wall, cpu: wall / 2 }));
   const rates = [
-    { contestant: side("Retort", "1"), train: [10, 10, 10], sample: [5, 5, 5] },
-    { contestant: side("Retort", "2"), train: [30, 60, 10], sample: [4, 4, 4] },
-    { contestant: side("PyTorch, products", "1"), train: [10, 10, 10], sample: [1, 1, 1] },
-    { contestant: side("PyTorch, sums", "1"), train: [], sample: [2, 2.5, 1] },
+    { contestant: side("Retort", "1"), train: turns(10, 10, 10), sample: turns(5, 5, 5) },
+    { contestant: side("Retort", "2"), train: turns(30, 60, 10), sample: turns(4, 4, 4) },
+    { contestant: side("PyTorch, products", "1"), train: turns(10, 10, 10), sample: turns(1) },
+    { contestant: side("PyTorch, sums", "1"), train: [], sample: turns(2, 2.5, 1) },
   ];
   const summary = summarize(SHAPES[0]!, rates);
   expect(summary.ratios).toEqual({ train: 3, sample: 2.5 });
-  expect(summary.rows.map((row) => row.train)).toEqual([10, 30, 10, null]);
+  expect(summary.cpu_ratios).toEqual({ train: 1, sample: 2.5 });
+  expect(summary.rows.map((row) => row.train?.tokens_per_s)).toEqual([10, 30, 10, undefined]);
   const lines = tableOf(summary, 100);
-  expect(lines.at(-1)).toBe("best of Retort over best of PyTorch: training 3.00x, sampling 2.50x");
-  expect(lines.some((line) => /^PyTorch, sums +1 +- +- +2 +0 %$/.test(line))).toBe(true);
+  expect(lines.at(-2)).toBe("Retort over PyTorch, each at its best: training 3.00x, sampling 2.50x");
+  expect(lines.some((line) => /^PyTorch, sums +1 +- +- +- +2 +1 +0 %$/.test(line))).toBe(true);
 });
