@@ -1,5 +1,5 @@
 import { readdirSync, readFileSync } from "node:fs";
-import { join } from "node:path";
+import { join, relative } from "node:path";
 import type { Status } from "../core/index.js";
 import type { RunConfig } from "./config.js";
 import type { CurvePoint, HeldOut, RunReport } from "./report.js";
@@ -47,8 +47,8 @@ export function summarise(
     judge_wait_share: round(sum((row) => row.timing.judge_wait_s ?? 0) / (seconds || 1), 4),
     statuses,
     infrastructure: statuses.infrastructure ?? 0,
-    checkpoint: newestCheckpoint(folder),
-    rollouts_folder: join(folder, "rollouts"),
+    checkpoint: shownPath(newestCheckpoint(folder)),
+    rollouts_folder: shownPath(join(folder, "rollouts")),
   };
   return { report, curves: curvesOf(evaluations) };
 }
@@ -78,6 +78,12 @@ function curvesOf(evaluations: readonly EvaluationRow[]): Record<string, CurvePo
     }
   }
   return curves;
+}
+
+/** Relative to the working directory where that is shorter to read. */
+function shownPath(path: string): string {
+  const near = relative(process.cwd(), path);
+  return near.startsWith("..") ? path : near;
 }
 
 function newestCheckpoint(folder: string): string {

@@ -134,7 +134,9 @@ async function finish(
     return { status, folder, text };
   }
   const { report, curves } = summarise(run.config, directory.folder);
-  const next = `npx retort generate --policy ${report.checkpoint} --prompt "..."`;
+  const task = run.evaluationSets.heldout?.[0] ?? run.step.tasks[0];
+  const prompt = task !== undefined && /^[^"$`\\\n]{1,80}$/.test(task.prompt) ? task.prompt : "...";
+  const next = `npx retort generate --policy ${report.checkpoint} --prompt "${prompt}"`;
   const text = reportTable(report, next);
   await directory.writeReport({ ...report }, reportHtml(report, curves, text));
   return { status, folder, text };
