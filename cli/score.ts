@@ -27,6 +27,7 @@ async function readIds(file: string): Promise<number[][]> {
     const at = number === 0 ? file : `${file}:${number}`;
     throw new ConfigError({ at, need: 'lines of {"ids": [two or more token ids]}', cause });
   }
+  if (lines.length === 0) throw new ConfigError({ at: file, need: 'at least one line of {"ids": [...]}' });
   return lines;
 }
 

@@ -1,9 +1,8 @@
 /** Loads a YAML file against a zod schema; every mistake is told with its place, its reason and the nearest right key. */
 
 import type { z } from "zod";
-import { ConfigError } from "../core/index.js";
+import { ConfigError, nearest } from "../core/index.js";
 import { inputSchema, type JsonSchema, keysAt, pathsOfKey, withAbsolutePaths } from "./json-schema.js";
-import { nearest } from "./nearest-key.js";
 import { type KeyPath, readYaml, type YamlSource } from "./yaml-source.js";
 
 type Issue = z.core.$ZodIssue;

@@ -3,8 +3,7 @@ import { existsSync, readdirSync, readFileSync, statSync } from "node:fs";
 import { basename, join } from "node:path";
 import { LineCounter, parseDocument, type YAMLError } from "yaml";
 import { z } from "zod";
-import { ConfigError, packageRoot } from "../core/index.js";
-import { nearest } from "./nearest.js";
+import { ConfigError, nearest, packageRoot } from "../core/index.js";
 
 /** Limits that a language needs different from the rest; each is overridden by the run's and the task's. */
 export const LanguageLimits = z.strictObject({
@@ -145,15 +144,22 @@ export function parseLanguage(text: string, source: string): Language {
   }
   const parsed = LanguageFile.safeParse(document.toJS());
   if (parsed.success) return { ...parsed.data, name: basename(source).replace(/\.ya?ml$/, ""), source };
-  const issue = parsed.error.issues[0]!;
+  // A mistyped key is also a missing one; the typing error is what the reader can see.
+  const { issues } = parsed.error;
+  const issue = issues.find(({ code }) => code === "unrecognized_keys") ?? issues[0]!;
   const unknown = issue.code === "unrecognized_keys" ? issue.keys[0] : undefined;
   const path = unknown === undefined ? issue.path : [...issue.path, unknown];
   throw new ConfigError({
     at: `${source}:${lineOf(document, lines, path)}: ${path.join(".") || "the file"}`,
-    need: unknown === undefined ? issue.message : "a known key",
+    need: unknown === undefined ? need(issue) : "a known key",
     ...(unknown === undefined ? {} : { fix: suggestion(unknown, issue.path) }),
   });
 }
+
+const TYPE_NAMES: Readonly<Record<string, string>> = { string: "text", number: "a number", array: "a list" };
+
+const need = (issue: z.core.$ZodIssue): string =>
+  issue.code === "invalid_type" ? (TYPE_NAMES[issue.expected] ?? issue.expected) : issue.message;
 
 function suggestion(unknown: string, parents: readonly PropertyKey[]): string {
   const [parent] = parents;

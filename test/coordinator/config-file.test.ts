@@ -5,8 +5,8 @@ import fc from "fast-check";
 import { afterAll, expect, test } from "vitest";
 import { z } from "zod";
 import { ConfigFileError, loadConfigFile } from "../../coordinator/config-file.js";
-import { editDistance, nearest } from "../../coordinator/nearest-key.js";
 import { ConfigError } from "../../core/index.js";
+import { editDistance, nearest } from "../../core/nearest.js";
 
 const folder = mkdtempSync(join(tmpdir(), "config-"));
 afterAll(() => rmSync(folder, { recursive: true }));
