@@ -1,3 +1,4 @@
+import { existsSync } from "node:fs";
 import { ConfigError } from "../core/index.js";
 import type { DeviceChoice } from "../policy/run-config.js";
 import { availableProviders, type Provider } from "../tensor/index.js";
@@ -9,6 +10,7 @@ import { availableProviders, type Provider } from "../tensor/index.js";
  */
 export async function chooseProvider(device: DeviceChoice): Promise<Provider> {
   if (device === "cpu" || device === "tensorflow") return device;
+  if (device === "auto" && !hasGpuDevice()) return "cpu";
   const available = await availableProviders();
   if (device === "auto") {
     if (available.includes("cuda")) return "cuda";
@@ -27,3 +29,9 @@ export async function chooseProvider(device: DeviceChoice): Promise<Provider> {
     fix,
   });
 }
+
+/** Device files of a GPU. Without any, trying one out would only make its driver complain on stderr. */
+const GPU_FILES = ["/dev/dri", "/dev/nvidia0", "/dev/dxg"];
+
+const hasGpuDevice = (): boolean =>
+  process.platform !== "linux" || GPU_FILES.some((file) => existsSync(file));

@@ -1,5 +1,7 @@
 /** `retort eval`: reads the files, opens a pool, scores, closes the pool. */
 import { createHash } from "node:crypto";
+import { accessSync, constants, mkdirSync } from "node:fs";
+import { dirname } from "node:path";
 import { ConfigError, type Task } from "../core/index.js";
 import { readTasks } from "../tasks/index.js";
 import { createLocalPool, type LanguageSet, loadLanguages } from "../verifiers/index.js";
@@ -37,12 +39,29 @@ function solutionsOf(evaluation: FileEvaluation, tasks: readonly Task[]): Soluti
   throw new ConfigError({ at: evaluation.solutions, need: "at least one solution" });
 }
 
+/** @throws ConfigError where the results could not be written, before any program has run */
+function checkWritable(out: string): void {
+  try {
+    mkdirSync(dirname(out), { recursive: true });
+    accessSync(dirname(out), constants.W_OK);
+  } catch (cause) {
+    const reason = (cause as NodeJS.ErrnoException).code;
+    throw new ConfigError({
+      at: "--out",
+      got: out,
+      need: `a file in a folder that can be written (${reason})`,
+      cause,
+    });
+  }
+}
+
 /**
  * Scores a solution file, or the references, against a task file.
  * @throws ConfigError before anything runs for a malformed line, an unknown task or language
  */
 export async function evaluateFiles(evaluation: FileEvaluation): Promise<EvaluationSummary> {
   const tasks = readTasks(evaluation.tasks);
+  checkWritable(evaluation.out);
   const languages = loadLanguages(evaluation.languageFolders);
   const solutions = solutionsOf(evaluation, tasks);
   const judging = judgingKey(languages, solutions);

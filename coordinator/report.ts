@@ -108,6 +108,7 @@ export function curveSvg(
   });
   return (
     `<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 ${WIDTH} ${HEIGHT}" width="${WIDTH}" height="${HEIGHT}" font-family="sans-serif" font-size="12">` +
+    `<title>${escapeHtml(title)}</title>` +
     `<rect width="100%" height="100%" fill="white"/><text x="${MARGIN}" y="24" font-size="15">${escapeHtml(title)}</text>` +
     `${grid.join("")}${ticks.join("")}<text x="${WIDTH / 2}" y="${HEIGHT - 8}" text-anchor="middle">${escapeHtml(axis)}</text>${lines.join("")}</svg>`
   );
