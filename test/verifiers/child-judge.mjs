@@ -18,6 +18,10 @@ try {
       say({ id: submission.id, verdict: await pool.verify(submission) }),
     ),
   );
+  // A verdict comes a moment before its sandbox has gone.
+  for (let tries = 0; tries < 100 && (await pool.survivors()).length > 0; tries++) {
+    await new Promise((resolve) => setTimeout(resolve, 20));
+  }
   say({ survivors: await pool.survivors() });
   await pool.close();
 } catch (error) {
