@@ -74,15 +74,21 @@ function startLane(options: EngineOptions, slots: number, threads: number): Lane
         waiting = {
           onAnswer: (answer) => {
             if ("sequence" in answer) onFinished(answer.sequence);
-            else settle(() => resolve(answer.stats));
+            else if ("stats" in answer) settle(() => resolve(answer.stats));
+            else settle(() => reject(new InfrastructureError(`a sampling thread failed: ${answer.failed}`)));
           },
           onError: (error) => settle(() => reject(error)),
         };
         post({ groups, options: sampling });
       }),
-    dispose: async () => {
-      await worker.terminate();
-    },
+    // Not terminate(): it may cut ONNX Runtime off within a call, which aborts the process.
+    dispose: () =>
+      new Promise((resolve) => {
+        if (failure !== null) return resolve();
+        worker.ref();
+        worker.once("exit", () => resolve());
+        post("close");
+      }),
   };
 }
 
@@ -131,7 +137,9 @@ export function createLanes(options: EngineOptions, lanes: number, threads: numb
         }
       };
       const shares = divideGroups(groups, lanes);
-      const stats = await Promise.all(all.map((lane, index) => lane.sample(shares[index]!, sampling, hand)));
+      const calls = all.map((lane, index) => lane.sample(shares[index]!, sampling, hand));
+      await Promise.allSettled(calls); // a lane that failed must not leave another at work
+      const stats = await Promise.all(calls);
       if (errors.length > 0) throw errors[0];
       return {
         tokens: stats.reduce((sum, { tokens }) => sum + tokens, 0),
