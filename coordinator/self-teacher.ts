@@ -66,7 +66,7 @@ export async function measureSelfTeacher(
 
 const percent = (rate: number): string => `${Math.round(100 * rate)}%`;
 
-/** Below this the teacher holds SDPO back (docs/lab.md): runs with weaker self-teachers ended below GRPO. */
+/** A rule of thumb, not a measured border: SDPO distils what the teacher can do, so a weak teacher is a low ceiling. */
 export const GOOD_TEACHER = 0.75;
 
 /** The line that explains self-distillation: what the policy can do when it is shown more than its prompt. */

@@ -7,7 +7,7 @@ const MULTIPLIERS = [0xd2511f53, 0xcd9e8d57] as const;
 const WEYL = [0x9e3779b9, 0xbb67ae85] as const;
 const ROUNDS = 10;
 
-/** High 32 bits of the product of two unsigned 32-bit integers, from 16-bit halves (BigInt is ten times slower). */
+/** High 32 bits of the product of two unsigned 32-bit integers, from 16-bit halves: without BigInt, which allocates. */
 function multiplyHigh(a: number, b: number): number {
   const [aHigh, aLow, bHigh, bLow] = [a >>> 16, a & 0xffff, b >>> 16, b & 0xffff];
   const middle = aHigh * bLow + ((aLow * bLow) >>> 16);

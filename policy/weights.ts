@@ -45,7 +45,7 @@ export const parameterCount = (config: DecoderConfig): number =>
 
 /** Scales of a fresh policy's weights. */
 export interface Initialisation {
-  /** Standard deviation of the embedding. 0.08 learns twice as fast as the usual 0.02 on the small policy (docs/lab.md). */
+  /** Standard deviation of the embedding. Larger than the usual 0.02, which is slow for a policy this small. */
   readonly embeddingStd: number;
   /** Matrices get `matrixScale / sqrt(fan_in)`; the two that write into the residual stream also `/ sqrt(2 layers)`. */
   readonly matrixScale: number;
