@@ -4,6 +4,7 @@
  * Readonly, no methods; every record names its parent. What crosses a file is snake_case.
  */
 import { z } from "zod";
+import { nearest } from "./nearest.js";
 
 /** One input/output test. `visible: false` keeps it out of feedback; it still decides the verdict. */
 export const IoTest = z.strictObject({
@@ -13,11 +14,53 @@ export const IoTest = z.strictObject({
 });
 export type IoTest = z.infer<typeof IoTest>;
 
-export const COMPARATORS = ["tokens", "exact", "trailing", "lines", "unordered", "float", "exit"] as const;
+export const COMPARATORS = [
+  "tokens",
+  "exact",
+  "trailing",
+  "lines",
+  "unordered",
+  "float",
+  "exit",
+  "sandboxfusion",
+] as const;
 
-/** How a program's output is compared with the expected one; the name is recorded in every result. */
-export const Comparator = z.enum(COMPARATORS);
+/** Rules that compare two texts, by name. */
+export const ComparatorName = z.enum(COMPARATORS);
+export type ComparatorName = z.infer<typeof ComparatorName>;
+
+/** A program that reads stdin.txt, stdout.txt and answer.txt and says by its exit status whether the output is right. */
+export const Checker = z.strictObject({
+  language: z.string().min(1).describe("Language of the checker; it need not be the judged program's."),
+  program: z
+    .string()
+    .min(1)
+    .describe("Its source. Exit 0: accepted; 1: wrong answer; what it prints becomes feedback."),
+});
+export type Checker = z.infer<typeof Checker>;
+
+/** How a program's output is judged: by named rules, or by a checker program. */
+export const Comparator = z.union(
+  [ComparatorName, z.strictObject({ checker: Checker.describe("A program that judges each output.") })],
+  { error: ({ input, errors }) => comparatorMistake(input, errors) },
+);
 export type Comparator = z.infer<typeof Comparator>;
+
+/** What stands in results. */
+export function comparatorName(comparator: Comparator): string {
+  return typeof comparator === "string" ? comparator : "checker";
+}
+
+function comparatorMistake(input: unknown, errors: unknown): string {
+  const names = COMPARATORS.join(", ");
+  if (typeof input !== "object" || input === null) {
+    const guess = typeof input === "string" ? nearest(input, COMPARATORS) : null;
+    return `one of ${names}, or {"checker": {"language", "program"}}${guess ? `; did you mean ${guess}?` : ""}`;
+  }
+  const [, issues = []] = errors as readonly (readonly z.core.$ZodIssue[])[];
+  const reasons = issues.map(({ path, message }) => [...path.map(String), message].join(": "));
+  return `a checker is {"checker": {"language": ..., "program": ...}}; ${reasons.join("; ")}`;
+}
 
 /** Limits of one test run. `cpu_s` (whole process tree) defaults to `time_s` (wall). */
 export const Limits = z.strictObject({
@@ -110,7 +153,8 @@ export interface Verdict {
   readonly tests: readonly TestOutcome[];
   /** Text that a self-teacher may read: visible tests only; "" when there is nothing to say. */
   readonly feedback: string;
-  readonly comparator: Comparator;
+  /** Its name; "checker" for a checker program. */
+  readonly comparator: string;
   /** Set for `infrastructure` only: what went wrong on our side. */
   readonly reason?: string;
   readonly cached: boolean;

@@ -1,6 +1,16 @@
 export { ConfigError, InfrastructureError } from "./errors.js";
 export type { FinishReason, Rollout, Sample, Status, TestOutcome, Verdict } from "./flow.js";
-export { COMPARATORS, Comparator, IoTest, Limits, STATUSES, Task } from "./flow.js";
+export {
+  Checker,
+  COMPARATORS,
+  Comparator,
+  ComparatorName,
+  comparatorName,
+  IoTest,
+  Limits,
+  STATUSES,
+  Task,
+} from "./flow.js";
 export { editDistance, nearest } from "./nearest.js";
 export { builtModule, packageRoot } from "./paths.js";
 export type { Random } from "./random.js";

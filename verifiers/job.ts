@@ -1,5 +1,5 @@
 /** What crosses between the pool and the broker process. */
-import type { Comparator, TestOutcome } from "../core/index.js";
+import type { ComparatorName, TestOutcome } from "../core/index.js";
 import type { RunLimits } from "./protocol.js";
 
 /** Compile once, then run each test. Strings are UTF-8 text; `expected: null` runs without comparing. */
@@ -14,7 +14,7 @@ export interface Job {
   readonly compileLimits: RunLimits;
   readonly limits: RunLimits;
   readonly tests: readonly { readonly input: string; readonly expected: string | null }[];
-  readonly comparator: Comparator;
+  readonly comparator: ComparatorName;
   /** Tests left when this many have failed are not run; null runs all. */
   readonly stopAfterFailures: number | null;
   /** Characters of stdout and of stderr kept of each test, cut in the middle; comparing uses all. */

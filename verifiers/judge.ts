@@ -1,6 +1,6 @@
 /** From the facts of a run to its status: all the rules, no waiting. */
 import { constants } from "node:os";
-import type { Comparator, Status, TestOutcome } from "../core/index.js";
+import type { ComparatorName, Status, TestOutcome } from "../core/index.js";
 import { sameOutput } from "./comparators.js";
 import type { RunLimits, RunReport } from "./protocol.js";
 
@@ -16,7 +16,7 @@ export function statusOf(
   run: RunReport,
   limits: RunLimits,
   expected: string | null,
-  comparator: Comparator,
+  comparator: ComparatorName,
 ): Status {
   if (run.kind === "exec_failed") return isMissingTool(run) ? "infrastructure" : "runtime_error";
   if (run.kind === "broken") return run.outOfMemory ? "memory_limit" : "infrastructure";

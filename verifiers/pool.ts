@@ -1,7 +1,7 @@
 /** The pool: programs as they come, sandboxes from the broker, our own failures tried again and never scored. */
 import { availableParallelism } from "node:os";
 import type { Limits, Task, Verdict } from "../core/index.js";
-import { ConfigError, InfrastructureError } from "../core/index.js";
+import { COMPARATORS, ConfigError, InfrastructureError } from "../core/index.js";
 import { type Broker, startBroker } from "./broker.js";
 import type { FeedbackOptions } from "./feedback.js";
 import type { BrokerOptions, Isolation, Job, JobResult } from "./job.js";
@@ -187,10 +187,13 @@ class BrokeredPool implements LocalPool {
     program: string,
     stopAfterFailures: number | null,
   ): Promise<Verdict> {
+    const { comparator } = task;
+    if (typeof comparator !== "string")
+      throw new ConfigError({ at: `task ${task.id}: comparator`, need: `one of ${COMPARATORS.join(", ")}` });
     const result = await this.#untilItWorks({
       ...this.#plainJob({ language, program, inputs: [], limits: task.limits }),
       tests: task.tests.map(({ input, output }) => ({ input, expected: output })),
-      comparator: task.comparator,
+      comparator,
       stopAfterFailures,
       keepChars: KEPT_CHARS,
     });

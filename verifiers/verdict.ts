@@ -1,5 +1,5 @@
 /** From what the broker reports of a program to its verdict. */
-import type { Task, TestOutcome, Verdict } from "../core/index.js";
+import { comparatorName, type Task, type TestOutcome, type Verdict } from "../core/index.js";
 import { compileFeedback, type FeedbackOptions, missingProgramFeedback, testFeedback } from "./feedback.js";
 import type { JobResult } from "./job.js";
 import { programStatus } from "./judge.js";
@@ -29,7 +29,7 @@ export function noProgramVerdict(task: Task, language: Language, isTruncated: bo
     total: task.tests.length,
     tests: [],
     feedback: missingProgramFeedback(language, isTruncated),
-    comparator: task.comparator,
+    comparator: comparatorName(task.comparator),
     cached: false,
   };
 }
@@ -40,7 +40,7 @@ export function verdictOf(
   result: JobResult,
   options: FeedbackOptions = {},
 ): Verdict {
-  const base = { total: task.tests.length, comparator: task.comparator, cached: false };
+  const base = { total: task.tests.length, comparator: comparatorName(task.comparator), cached: false };
   if (result.infrastructure !== null) {
     const reason = withInstall(result.infrastructure, language);
     return { ...base, status: "infrastructure", reward: null, passed: 0, tests: [], feedback: "", reason };

@@ -2,7 +2,7 @@ import { mkdtempSync, rmSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { afterAll, beforeAll, expect, test } from "vitest";
-import { ConfigError, packageRoot } from "../../core/index.js";
+import { ConfigError, comparatorName, packageRoot } from "../../core/index.js";
 import { readTasks, tasksOf } from "../../tasks/index.js";
 import { createLocalPool, loadLanguages } from "../../verifiers/index.js";
 
@@ -40,6 +40,16 @@ test("a line becomes a task with its defaults filled in", () => {
   ]);
 });
 
+test("a comparator is a name or a checker program", () => {
+  const checker = { language: "python", program: "exit(0)" };
+  const lines = ["sandboxfusion", { checker }].map((comparator, i) =>
+    JSON.stringify({ ...JSON.parse(GOOD), id: `t${i}`, comparator }),
+  );
+  const tasks = readTasks(file(lines.join("\n")));
+  expect(tasks.map(({ comparator }) => comparator)).toEqual(["sandboxfusion", { checker }]);
+  expect(tasks.map(({ comparator }) => comparatorName(comparator))).toEqual(["sandboxfusion", "checker"]);
+});
+
 test("blank lines, Windows line ends, a byte order mark and a missing last newline are no mistakes", () => {
   const second = GOOD.replace("add/1", "add/2");
   expect(readTasks(file(`\ufeff${GOOD}\r\n\r\n${second}`)).map(({ id }) => id)).toEqual(["add/1", "add/2"]);
@@ -66,6 +76,21 @@ test.each([
     name: "an id used twice",
     text: `${GOOD}\n${GOOD}\n`,
     want: /^\/tasks\.jsonl:2: need an id of its own: line 1 has this one, got "add\/1"/,
+  },
+  {
+    name: "a comparator that there is not",
+    text: GOOD.replace('"prompt"', '"comparator":"token","prompt"'),
+    want: /:1: need a task; comparator: one of tokens, exact, .*, or \{"checker": .*; did you mean tokens\?/,
+  },
+  {
+    name: "a checker without a language",
+    text: GOOD.replace('"prompt"', '"comparator":{"checker":{"program":"x"}},"prompt"'),
+    want: /:1: need a task; comparator: a checker is \{"checker": .*; checker: language: .*expected string/,
+  },
+  {
+    name: "a mistyped key of a checker",
+    text: GOOD.replace('"prompt"', '"comparator":{"checker":{"language":"lua","programm":"x"}},"prompt"'),
+    want: /comparator: a checker is .*"programm"/,
   },
   { name: "an empty file", text: "\n\n", want: /^\/tasks\.jsonl: need at least one task/ },
 ])("a file with $name is refused with its place and reason", ({ text, want }) => {

@@ -1,11 +1,11 @@
 import fc from "fast-check";
 import { describe, expect, test } from "vitest";
-import { COMPARATORS, type Comparator } from "../../core/index.js";
+import { COMPARATORS, type ComparatorName } from "../../core/index.js";
 import { sameOutput } from "../../verifiers/index.js";
 
 const bytes = (text: string) => Buffer.from(text, "utf8");
 
-const TABLE: readonly (readonly [Comparator, expected: string, actual: string, same: boolean])[] = [
+const TABLE: readonly (readonly [ComparatorName, expected: string, actual: string, same: boolean])[] = [
   ["tokens", "1 2\n3\n", "1  2 3", true],
   ["tokens", "1 2", "12", false],
   ["tokens", "a", "A", false],
@@ -34,6 +34,15 @@ const TABLE: readonly (readonly [Comparator, expected: string, actual: string, s
   ["float", "nan", "0", false],
   ["float", "1000000", "1000000.9", true],
   ["float", "0x10", "16", false],
+  ["sandboxfusion", "1e3\n2_0", "1000.0\n20", true],
+  ["sandboxfusion", "100000", "100000.9", true],
+  ["sandboxfusion", "100000", "100001", false],
+  ["sandboxfusion", "0", "0.0000001", false],
+  ["sandboxfusion", "0.0", "-0", true],
+  ["sandboxfusion", "inf", "infinity", false],
+  ["sandboxfusion", "1e400", "1e401", false],
+  ["sandboxfusion", "ÉA", "éa\u00a0", true],
+  ["sandboxfusion", "a\n\nb", "a\nb", false],
   ["exit", "anything", "else", true],
 ];
 
@@ -58,6 +67,12 @@ describe("comparators", () => {
 
   test("a no-break space is not white space", () => {
     expect(sameOutput("tokens", "a b", bytes("a\u00a0b"))).toBe(false);
+  });
+
+  test("a megabyte of one number is compared like any other", () => {
+    const long = "1_1".repeat(400_000);
+    expect(sameOutput("sandboxfusion", long, bytes(`${long}1`))).toBe(false);
+    expect(sameOutput("sandboxfusion", `0.${"0".repeat(1 << 20)}`, bytes("0"))).toBe(true);
   });
 
   test("a megabyte of blanks is compared in less than a second", () => {
