@@ -1,7 +1,7 @@
 /**
  * Makes this checkout ready: system packages, npm packages, build, the sandbox's supervisor. What is done already costs
  * under three seconds. Plain JavaScript, nothing but Node's own modules: it runs before any npm package exists.
- *   node scripts/setup.mjs start|test|bench [--no-install]
+ *   node scripts/setup.mjs start|test|bench|bench:judge [--no-install]
  */
 import { spawnSync } from "node:child_process";
 import { existsSync, readFileSync } from "node:fs";
@@ -63,7 +63,7 @@ async function ensureSupervisor() {
 }
 
 /**
- * @param {"start" | "test" | "bench"} purpose bench runs no sandbox
+ * @param {"start" | "test" | "bench" | "bench:judge"} purpose bench runs no sandbox
  * @param {{ mayInstall: boolean }} options
  * @throws {SetupError} whose message names the command that would help
  */
@@ -77,7 +77,7 @@ export async function setup(purpose, { mayInstall }) {
   if (purpose !== "bench") await ensureSupervisor();
 }
 
-/** `setup` for a script: says what is wrong and ends the process with 2. @param {"start" | "test" | "bench"} purpose @param {string[]} args */
+/** `setup` for a script: says what is wrong and ends the process with 2. @param {"start" | "test" | "bench" | "bench:judge"} purpose @param {string[]} args */
 export async function setupOrExit(purpose, args) {
   try {
     await setup(purpose, { mayInstall: !args.includes("--no-install") });
@@ -90,8 +90,8 @@ export async function setupOrExit(purpose, args) {
 
 if (process.argv[1] === fileURLToPath(import.meta.url)) {
   const [purpose, ...rest] = process.argv.slice(2);
-  if (purpose !== "start" && purpose !== "test" && purpose !== "bench") {
-    say("Usage: node scripts/setup.mjs start|test|bench [--no-install]");
+  if (purpose !== "start" && purpose !== "test" && purpose !== "bench" && purpose !== "bench:judge") {
+    say("Usage: node scripts/setup.mjs start|test|bench|bench:judge [--no-install]");
     process.exit(2);
   }
   await setupOrExit(purpose, rest);

@@ -38,11 +38,12 @@ const IS_HERE = {
 
 /** @typedef {keyof typeof IS_HERE} SystemPackage */
 
-/** @type {Readonly<Record<"start" | "test" | "bench", readonly SystemPackage[]>>} */
+/** @type {Readonly<Record<"start" | "test" | "bench" | "bench:judge", readonly SystemPackage[]>>} */
 export const PACKAGES = {
   start: ["bubblewrap", "lua5.4", "gcc", "libc6-dev"],
   test: ["bubblewrap", "lua5.4", "gcc", "libc6-dev", "python3", "chromium", "libvulkan1"],
   bench: ["python3-torch", "libopenblas0-pthread"],
+  "bench:judge": ["bubblewrap", "lua5.4", "gcc", "libc6-dev", "python3"],
 };
 
 /** @param {readonly SystemPackage[]} wanted */
