@@ -5,6 +5,8 @@
  *   npm run bench -- --shape D128       only shapes whose name contains this
  * `npm run bench:judge`: the judge against the bare tools, a bubblewrap per test, and isolate where it is installed.
  *   npm run bench:judge -- --workers 1,4 --seconds 2 --rounds 3 --json
+ * `npm run soak`: tens of thousands of programs through one pool, one in ten hostile; nothing may leak or change.
+ *   npm run soak -- --programs 2000 --passes 2
  */
 import { spawnSync } from "node:child_process";
 import { join } from "node:path";
@@ -12,10 +14,10 @@ import { root } from "./build.mjs";
 import { setupOrExit } from "./setup.mjs";
 
 const [first, ...others] = process.argv.slice(2);
-const isJudge = first === "judge";
-const args = isJudge ? others : process.argv.slice(2);
-await setupOrExit(isJudge ? "bench:judge" : "bench", args);
-const main = isJudge ? join("dist", "bench", "judge", "main.js") : join("dist", "bench", "main.js");
+const ofTheJudge = first === "judge" || first === "soak";
+const args = ofTheJudge ? others : process.argv.slice(2);
+await setupOrExit(ofTheJudge ? "bench:judge" : "bench", args);
+const main = ofTheJudge ? join("dist", "bench", first ?? "", "main.js") : join("dist", "bench", "main.js");
 const measured = spawnSync(process.execPath, [main, ...args.filter((arg) => arg !== "--no-install")], {
   cwd: root,
   stdio: "inherit",
