@@ -1,67 +1,81 @@
-/** Whether each language works on this machine: its tool's version, and its self-test in the sandbox. */
-import { InfrastructureError } from "../core/index.js";
-import { sameOutput } from "./comparators.js";
-import { cleanMessage } from "./feedback.js";
-import type { Language, LanguageSet } from "./languages.js";
+/** Whether each language works on this machine: its tool's version, its self-test, its examples. */
+import { installHint, type Language } from "./languages.js";
 import type { LocalPool } from "./pool.js";
+import { type ExampleTrial, type LanguageTrial, tryLanguage } from "./try-language.js";
 
 export interface LanguageCheck {
   readonly name: string;
-  /** missing: its tool is not installed. failed: it is, and the self-test did not pass. */
-  readonly status: "ok" | "failed" | "missing";
+  /**
+   * missing: its tool is not installed. failed: it is, and the self-test or an example ended otherwise than its file says.
+   * untested: not installed here, and nobody has run its examples anywhere.
+   */
+  readonly status: "ok" | "failed" | "missing" | "untested";
   readonly version: string | null;
   /** How to install it, from its file; null where the file does not say. */
   readonly install: string | null;
   readonly reason?: string;
+  /** What differs without being wrong: a message that another version of the tool words otherwise. */
+  readonly notes?: readonly string[];
 }
 
-export function checkLanguages(
-  pool: LocalPool,
-  languages: LanguageSet = pool.languages,
-): Promise<LanguageCheck[]> {
-  return Promise.all(languages.all.map((language) => checkLanguage(pool, language)));
+export interface CheckOptions {
+  /** Names or aliases; default: all. */
+  readonly names?: readonly string[];
+  readonly onTried?: (language: Language, trial: LanguageTrial, check: LanguageCheck) => void;
 }
 
-async function checkLanguage(pool: LocalPool, language: Language): Promise<LanguageCheck> {
-  const { install } = language;
-  const base = {
+/** @throws ConfigError for a name that no language has, and for a mistake in a file of examples */
+export function checkLanguages(pool: LocalPool, options: CheckOptions = {}): Promise<LanguageCheck[]> {
+  const { names, onTried } = options;
+  const chosen = names?.length ? names.map((name) => pool.languages.get(name)) : pool.languages.all;
+  return Promise.all(
+    [...new Set(chosen)].map(async (language) => {
+      const trial = await tryLanguage(pool, language);
+      const check = judgeTrial(language, trial);
+      onTried?.(language, trial, check);
+      return check;
+    }),
+  );
+}
+
+/** From what a language's programs did to its status. */
+export function judgeTrial(language: Language, trial: LanguageTrial): LanguageCheck {
+  const { version, recorded, reason, isMissing } = trial;
+  const row = (status: LanguageCheck["status"]): LanguageCheck => ({
     name: language.name,
-    install: typeof install === "string" ? install : (install?.["container-instructions"] ?? null),
-  };
-  let version: string | null = null;
-  try {
-    if (language.probe !== undefined) {
-      const [probe] = (await pool.run({ language, program: "", inputs: [""], execute: language.probe }))
-        .tests;
-      // A shell says 127 for a command that it does not find.
-      if (probe?.exit_code === 127)
-        return { ...base, status: "missing", version, reason: probe.stderr.trim() };
-      version = (probe?.stdout.trim() || probe?.stderr.trim() || "").split("\n")[0] ?? null;
-    }
-    return { ...base, version, ...(await selfTest(pool, language)) };
-  } catch (error) {
-    if (!(error instanceof InfrastructureError)) throw error;
-    const isMissing = /No such file|not found/.test(error.message);
-    return { ...base, status: isMissing ? "missing" : "failed", version, reason: error.message };
+    status,
+    version,
+    install: installHint(language),
+  });
+  if (isMissing) {
+    const status = recorded !== null && recorded.version === undefined ? "untested" : "missing";
+    return { ...row(status), ...(reason ? { reason } : {}) };
   }
+  const isSameVersion = recorded?.version !== undefined && recorded.version === version;
+  const wrong = reason === null ? trial.examples.filter((each) => isWrong(each, isSameVersion)) : [];
+  if (reason !== null || wrong.length > 0)
+    return { ...row("failed"), reason: reason ?? wrong.map(told).join("\n") };
+  const notes = [
+    ...(language.selftest === undefined ? ["no self-test"] : []),
+    ...(recorded === null ? ["no examples"] : []),
+    ...trial.examples.filter((each) => differs(each)).map((each) => noteOn(each, recorded?.version)),
+  ];
+  return { ...row("ok"), ...(notes.length > 0 ? { notes } : {}) };
 }
 
-async function selfTest(
-  pool: LocalPool,
-  language: Language,
-): Promise<Pick<LanguageCheck, "status" | "reason">> {
-  if (language.selftest === undefined) {
-    // Nothing to compare with; an empty program still shows whether the tool is there.
-    const { compile, tests } = await pool.run({ language, program: "", inputs: [""] });
-    const isMissing = (compile ?? tests[0])?.exit_code === 127;
-    return { status: isMissing ? "missing" : "ok", reason: "no self-test" };
-  }
-  const { program, input, output } = language.selftest;
-  const { compile, tests } = await pool.run({ language, program, inputs: [input] });
-  const outcome = compile ?? tests[0];
-  if (outcome?.status === "accepted" && sameOutput("trailing", output, Buffer.from(outcome.stdout, "utf8")))
-    return { status: "ok" };
-  const said =
-    cleanMessage(outcome?.stderr ?? "", language) || `printed ${JSON.stringify(outcome?.stdout ?? "")}`;
-  return { status: "failed", reason: `${outcome?.status ?? "no outcome"}: ${said}` };
+const differs = ({ wanted, got }: ExampleTrial): boolean => wanted.feedback !== got.feedback;
+
+/** Another version may word a message otherwise; under the same one a difference is our own mistake. */
+const isWrong = (trial: ExampleTrial, isSameVersion: boolean): boolean =>
+  trial.wanted.status !== trial.got.status || (isSameVersion && differs(trial));
+
+function told({ kind, wanted, got }: ExampleTrial): string {
+  if (wanted.status !== got.status)
+    return `${kind}: ${got.status} instead of ${wanted.status}: ${got.reason ?? got.feedback}`;
+  return `${kind}: feedback ${JSON.stringify(got.feedback)} instead of ${JSON.stringify(wanted.feedback)}`;
 }
+
+const noteOn = ({ kind, wanted, got }: ExampleTrial, recorded: string | undefined): string =>
+  wanted.feedback === null
+    ? `${kind}: no feedback is recorded; here it is ${JSON.stringify(got.feedback)}`
+    : `${kind}: feedback ${JSON.stringify(got.feedback)}, recorded with ${recorded ?? "an unknown version"}: ${JSON.stringify(wanted.feedback)}`;

@@ -1,9 +1,9 @@
 /** A language is data: a YAML file whose keys are those of Agnostics (arXiv 2508.04865), plus ours. */
-import { existsSync, readdirSync, readFileSync, statSync } from "node:fs";
-import { basename, join } from "node:path";
-import { LineCounter, parseDocument, type YAMLError } from "yaml";
+import { readFileSync } from "node:fs";
+import { homedir } from "node:os";
+import { basename } from "node:path";
 import { z } from "zod";
-import { ConfigError, nearest, packageRoot } from "../core/index.js";
+import { parseYaml } from "./yaml-file.js";
 
 /** Limits that a language needs different from the rest; each is overridden by the run's and the task's. */
 export const LanguageLimits = z.strictObject({
@@ -52,9 +52,11 @@ export const LanguageFile = z.strictObject({
   compile_limits: LanguageLimits.default({}).describe("Limits of the compiler."),
   env: z.record(z.string(), z.string()).default({}).describe("Environment of compiler and program."),
   mounts: z
-    .array(z.string().startsWith("/"))
+    .array(z.string().regex(/^(\/|~(\/|$))/, "a path that begins with / or ~"))
     .default([])
-    .describe("Host paths, read-only, that the tools need beyond /usr."),
+    .describe(
+      "Host paths, read-only, that the tools need beyond /usr; ~ is the home folder, absent ones are skipped.",
+    ),
   probe: z.string().optional().describe("Command that prints the tool's version."),
   selftest: z
     .strictObject({ program: z.string(), input: z.string().default(""), output: z.string() })
@@ -72,62 +74,6 @@ export const LanguageFile = z.strictObject({
 /** A language that was read: its file's content and its name, the file's stem. */
 export type Language = z.infer<typeof LanguageFile> & { readonly name: string; readonly source: string };
 
-export interface LanguageSet {
-  readonly names: readonly string[];
-  readonly all: readonly Language[];
-  /** @throws ConfigError for a name that no file and no alias has */
-  get(nameOrAlias: string): Language;
-  find(nameOrAlias: string): Language | undefined;
-}
-
-/** @param extra - folders or single YAML files; a name found later replaces one found earlier */
-export function loadLanguages(extra: readonly string[] = []): LanguageSet {
-  const byName = new Map<string, Language>();
-  for (const place of [join(packageRoot, "configs", "languages"), ...extra]) {
-    for (const file of yamlFiles(place)) {
-      const language = readLanguage(file);
-      byName.set(language.name, language);
-    }
-  }
-  return languageSet([...byName.values()]);
-}
-
-function yamlFiles(place: string): string[] {
-  if (!existsSync(place))
-    throw new ConfigError({
-      at: place,
-      need: "a folder of language files, or one file",
-      fix: "There is none of that name.",
-    });
-  if (!statSync(place).isDirectory()) return [place];
-  const names = readdirSync(place).filter((name) => /\.ya?ml$/.test(name));
-  return names.sort().map((name) => join(place, name));
-}
-
-export function languageSet(all: readonly Language[]): LanguageSet {
-  const byAnyName = new Map<string, Language>();
-  for (const language of all)
-    for (const alias of language.aliases) byAnyName.set(alias.toLowerCase(), language);
-  for (const language of all) byAnyName.set(language.name.toLowerCase(), language);
-  const find = (name: string) => byAnyName.get(name.trim().toLowerCase());
-  return {
-    all,
-    names: all.map((language) => language.name),
-    find,
-    get: (name) => {
-      const found = find(name);
-      if (found) return found;
-      const guess = nearest(name, [...byAnyName.keys()]);
-      throw new ConfigError({
-        at: "language",
-        got: name,
-        need: `one of ${all.map((language) => language.name).join(", ")}`,
-        fix: guess ? `Did you mean ${guess}?` : "A YAML file in a folder given with --languages adds one.",
-      });
-    },
-  };
-}
-
 /** @throws ConfigError with file, line, path and, for an unknown key, the nearest right one */
 export function readLanguage(file: string): Language {
   return parseLanguage(readFileSync(file, "utf8"), file);
@@ -135,58 +81,14 @@ export function readLanguage(file: string): Language {
 
 /** @param source - the file's name, for messages; its stem is the language's name */
 export function parseLanguage(text: string, source: string): Language {
-  const lines = new LineCounter();
-  const document = parseDocument(text, { lineCounter: lines, prettyErrors: false });
-  const broken: YAMLError | undefined = document.errors[0];
-  if (broken) {
-    const { line, col } = lines.linePos(broken.pos[0]);
-    throw new ConfigError({ at: `${source}:${line}:${col}`, need: "valid YAML", fix: broken.message });
-  }
-  const parsed = LanguageFile.safeParse(document.toJS());
-  if (parsed.success) return { ...parsed.data, name: basename(source).replace(/\.ya?ml$/, ""), source };
-  // A mistyped key is also a missing one; the typing error is what the reader can see.
-  const { issues } = parsed.error;
-  const issue = issues.find(({ code }) => code === "unrecognized_keys") ?? issues[0]!;
-  const unknown = issue.code === "unrecognized_keys" ? issue.keys[0] : undefined;
-  const path = unknown === undefined ? issue.path : [...issue.path, unknown];
-  throw new ConfigError({
-    at: `${source}:${lineOf(document, lines, path)}: ${path.join(".") || "the file"}`,
-    need: unknown === undefined ? need(issue) : "a known key",
-    ...(unknown === undefined ? {} : { fix: suggestion(unknown, issue.path) }),
-  });
+  const file = parseYaml(text, source, LanguageFile);
+  return { ...file, mounts: file.mounts.map(expandHome), name: stem(source), source };
 }
 
-const TYPE_NAMES: Readonly<Record<string, string>> = { string: "text", number: "a number", array: "a list" };
+const stem = (file: string): string => basename(file).replace(/\.ya?ml$/, "");
 
-const need = (issue: z.core.$ZodIssue): string =>
-  issue.code === "invalid_type" ? (TYPE_NAMES[issue.expected] ?? issue.expected) : issue.message;
+const expandHome = (path: string): string => path.replace(/^~(?=\/|$)/, homedir());
 
-function suggestion(unknown: string, parents: readonly PropertyKey[]): string {
-  const [parent] = parents;
-  const shape =
-    parent === undefined
-      ? LanguageFile.shape
-      : parent === "limits" || parent === "compile_limits"
-        ? LanguageLimits.shape
-        : { program: 0, input: 0, output: 0, until: 0, remove: 0, "base-image": 0, type: 0 };
-  const guess = nearest(unknown, Object.keys(shape));
-  return guess ? `Did you mean ${guess}?` : `Known keys: ${Object.keys(shape).join(", ")}.`;
-}
-
-/** Line of the deepest part of `path` that stands in the document. */
-function lineOf(
-  document: ReturnType<typeof parseDocument>,
-  lines: LineCounter,
-  path: readonly PropertyKey[],
-): number {
-  for (let depth = path.length; depth > 0; depth--) {
-    const parent = document.getIn(path.slice(0, depth - 1), true) ?? document.contents;
-    const key = String(path[depth - 1]);
-    const items = (
-      parent as { items?: readonly { key?: { value?: unknown; range?: readonly number[] } }[] } | null
-    )?.items;
-    const pair = items?.find((item) => String(item.key?.value) === key);
-    if (pair?.key?.range) return lines.linePos(pair.key.range[0]!).line;
-  }
-  return 1;
-}
+/** What a person types to get the language's tools; null where its file does not say. */
+export const installHint = ({ install }: Language): string | null =>
+  typeof install === "string" ? install : (install?.["container-instructions"].trim() ?? null);

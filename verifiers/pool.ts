@@ -5,8 +5,10 @@ import { COMPARATORS, ConfigError, InfrastructureError } from "../core/index.js"
 import { type Broker, startBroker } from "./broker.js";
 import type { FeedbackOptions } from "./feedback.js";
 import type { BrokerOptions, Isolation, Job, JobResult } from "./job.js";
-import type { Language, LanguageSet } from "./languages.js";
+import type { LanguageSet } from "./language-set.js";
+import type { Language } from "./languages.js";
 import { compileLimits, testLimits } from "./limits.js";
+import { mayLackTool, missingTool } from "./missing-tool.js";
 import { buildSupervisor } from "./supervisor-build.js";
 import { noProgramVerdict, verdictOf, withHarness, withInstall } from "./verdict.js";
 import { cacheKey, VerdictCache } from "./verdict-cache.js";
@@ -128,6 +130,7 @@ class BrokeredPool implements LocalPool {
   readonly #cache = new VerdictCache();
   readonly #questions = new WeakMap<Task, string>();
   readonly #versions = new Map<string, Promise<string | null>>();
+  readonly #missingTools = new Map<string, Promise<string | null>>();
   readonly #queue: Queued[] = [];
   #broker: Broker;
   #restarting: Promise<void> | null = null;
@@ -198,7 +201,19 @@ class BrokeredPool implements LocalPool {
       keepChars: KEPT_CHARS,
     });
     this.#done++;
+    const missing = await this.#missingTool(language, result);
+    if (missing !== null) return verdictOf(task, language, { ...result, infrastructure: missing });
     return verdictOf(task, language, result, this.#options.feedback);
+  }
+
+  /** What a shell said about a tool that is not there; asked with an empty program, once a language. */
+  async #missingTool(language: Language, result: JobResult): Promise<string | null> {
+    if (!mayLackTool(language, result)) return null;
+    const known = this.#missingTools.get(language.name);
+    if (known) return known;
+    const asked = this.#once(this.#plainJob({ language, program: "", inputs: [""] }), null).then(missingTool);
+    this.#missingTools.set(language.name, asked);
+    return asked;
   }
 
   #plainJob(run: ProgramRun): Omit<Job, "id"> {

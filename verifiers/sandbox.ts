@@ -66,6 +66,10 @@ export function programEnvironment(extra: Readonly<Record<string, string>>): Rec
   };
 }
 
+/** Where a program of this environment finds its tools. */
+export const searchPath = ({ env }: { readonly env: Readonly<Record<string, string>> }): string =>
+  env.PATH ?? PATH;
+
 /** Words without a shell where the command needs none: `sh` costs 0.7 ms a run. */
 export function commandArguments(command: string): string[] {
   const plain = /^[\w@%+:,./\-\s]+$/.test(command.trim());

@@ -385,6 +385,14 @@ test("checking languages: ok with a version, missing with how to install", async
 
 test("a self-test that prints something else is failed, with what it said", async () => {
   const text = "prompt: p\nfilename: a.sh\nexecute: bash a.sh\nselftest: {program: echo 1, output: '2'}\n";
-  const [check] = await checkLanguages(pool, languageSet([parseLanguage(text, "odd.yaml")]));
-  expect(check).toMatchObject({ name: "odd", status: "failed", reason: 'accepted: printed "1\\n"' });
+  const odd = await createLocalPool({
+    languages: languageSet([parseLanguage(text, "odd.yaml")]),
+    workers: 1,
+  });
+  const [check] = await checkLanguages(odd).finally(() => odd.close());
+  expect(check).toMatchObject({
+    name: "odd",
+    status: "failed",
+    reason: 'self-test: accepted: printed "1\\n"',
+  });
 });

@@ -1,0 +1,102 @@
+/** The languages of a run: which files there are, and under which names their languages go. */
+import { existsSync, readdirSync, statSync } from "node:fs";
+import { dirname, join } from "node:path";
+import { ConfigError, nearest, packageRoot } from "../core/index.js";
+import { type Language, readLanguage } from "./languages.js";
+
+export interface LanguageSet {
+  readonly names: readonly string[];
+  readonly all: readonly Language[];
+  /** @throws ConfigError for a name that no file and no alias has */
+  get(nameOrAlias: string): Language;
+  find(nameOrAlias: string): Language | undefined;
+}
+
+/**
+ * @param extra - folders or single YAML files; a name found later replaces one found earlier
+ * @throws ConfigError for a mistake in a file, two files of one name in a folder, or an alias that two claim
+ */
+export function loadLanguages(extra: readonly string[] = []): LanguageSet {
+  const byName = new Map<string, Language>();
+  for (const place of [join(packageRoot, "configs", "languages"), ...extra]) {
+    for (const language of yamlFiles(place).map(readLanguage)) {
+      const key = language.name.toLowerCase();
+      const earlier = byName.get(key);
+      if (earlier !== undefined) refuseTwins(earlier, language);
+      byName.delete(key); // what replaces an earlier file stands where it was found: later claims win
+      byName.set(key, language);
+    }
+  }
+  return languageSet([...byName.values()]);
+}
+
+function refuseTwins(one: Language, other: Language): void {
+  if (one.source === other.source || dirname(one.source) !== dirname(other.source)) return;
+  throw new ConfigError({
+    at: other.source,
+    need: "one file for a language",
+    fix: `${one.source} has the same name; remove one of them.`,
+  });
+}
+
+function yamlFiles(place: string): string[] {
+  if (!existsSync(place))
+    throw new ConfigError({
+      at: place,
+      need: "a folder of language files, or one file",
+      fix: "There is none of that name.",
+    });
+  if (!statSync(place).isDirectory()) return [place];
+  const names = readdirSync(place).filter((name) => /\.ya?ml$/.test(name));
+  return names.sort().map((name) => join(place, name));
+}
+
+/**
+ * A name beats an alias of an earlier folder, and a later folder's alias beats an earlier one's. Nothing else is decided
+ * silently: a program judged in the wrong language looks like a bad policy.
+ * @param all - in the order in which their files were found
+ * @throws ConfigError where two files of one folder claim an alias, or an alias is an earlier language's name
+ */
+export function languageSet(all: readonly Language[]): LanguageSet {
+  const names = new Map(all.map((language, place) => [language.name.toLowerCase(), { language, place }]));
+  const byAnyName = new Map<string, Language>();
+  for (const [place, language] of all.entries()) {
+    for (const alias of language.aliases.map((each) => each.toLowerCase())) {
+      const named = names.get(alias);
+      if (named && named.language !== language && (named.place < place || isBeside(named.language, language)))
+        throw taken(language, alias, `it is the name of ${named.language.source}`);
+      const claimed = byAnyName.get(alias);
+      if (claimed && claimed !== language && isBeside(claimed, language))
+        throw taken(language, alias, `${claimed.source} has it too`);
+      byAnyName.set(alias, language);
+    }
+  }
+  for (const [name, { language }] of names) byAnyName.set(name, language);
+  const find = (name: string) => byAnyName.get(name.trim().toLowerCase());
+  return {
+    all,
+    names: all.map((language) => language.name),
+    find,
+    get: (name) => {
+      const found = find(name);
+      if (found) return found;
+      const guess = nearest(name, [...byAnyName.keys()]);
+      throw new ConfigError({
+        at: "language",
+        got: name,
+        need: `one of ${all.map((language) => language.name).join(", ")}`,
+        fix: guess ? `Did you mean ${guess}?` : "A YAML file in a folder given with --languages adds one.",
+      });
+    },
+  };
+}
+
+const isBeside = (one: Language, other: Language): boolean => dirname(one.source) === dirname(other.source);
+
+const taken = (language: Language, alias: string, why: string): ConfigError =>
+  new ConfigError({
+    at: `${language.source}: aliases`,
+    got: alias,
+    need: "an alias that no other language has",
+    fix: `${why[0]!.toUpperCase()}${why.slice(1)}. A file of the same name replaces a language.`,
+  });
