@@ -20,6 +20,7 @@ export type { Language } from "./languages.js";
 export { installHint, LanguageFile, LanguageLimits, parseLanguage, readLanguage } from "./languages.js";
 export type { LocalPool, LocalPoolOptions, PoolStats, Submission, VerifierPool } from "./pool.js";
 export { createLocalPool } from "./pool.js";
+export type { ProgramFile } from "./program-files.js";
 export { recordExamples } from "./record-examples.js";
 export type { ProgramToRun } from "./run-program.js";
 export { runInteractive, runProgram } from "./run-program.js";

@@ -1,5 +1,6 @@
 /** What crosses between the pool and the broker process. */
 import type { ComparatorName, TestOutcome } from "../core/index.js";
+import type { ProgramFile } from "./program-files.js";
 import type { RunLimits } from "./protocol.js";
 
 /** Compile once, then run each test. Strings are UTF-8 text; `expected: null` runs without comparing. */
@@ -9,6 +10,10 @@ export interface Job {
   readonly program: string;
   readonly compile: string | null;
   readonly execute: string;
+  /** Words after those of `execute`; only where it needs no shell. */
+  readonly args?: readonly string[];
+  /** Written beside the program, under plain names. */
+  readonly files?: readonly ProgramFile[];
   readonly env: Readonly<Record<string, string>>;
   readonly mounts: readonly string[];
   readonly compileLimits: RunLimits;
@@ -27,6 +32,8 @@ export interface JobResult {
   readonly id: number;
   /** Set when the compiler refused (or could not be run); then `tests` is empty. */
   readonly compile: TestOutcome | null;
+  /** How the compiler ended, with a status of its own (accepted, time_limit, ...), also where it went well. */
+  readonly compiler?: TestOutcome;
   readonly tests: readonly TestOutcome[];
   /** Our own failure: nothing else in the result counts. */
   readonly infrastructure: string | null;

@@ -49,7 +49,11 @@ export function testLimits(language: Language, run: Limits, task: Limits): RunLi
   return merge([language.limits, run, task], TEST_DEFAULTS);
 }
 
-/** Compiling has its own limits: neither the run nor a task changes them. */
-export function compileLimits(language: Language): RunLimits {
-  return merge([language.compile_limits], COMPILE_DEFAULTS);
+/** Compiling has its own limits: neither the run nor a task changes them, and a request can only tighten them. */
+export function compileLimits(language: Language, asked: Limits = {}): RunLimits {
+  const own = merge([language.compile_limits], COMPILE_DEFAULTS);
+  const timeMs = Math.min(own.timeMs, (asked.time_s ?? Number.POSITIVE_INFINITY) * 1000);
+  const cpuMs = Math.min(own.cpuMs, (asked.cpu_s ?? Number.POSITIVE_INFINITY) * 1000);
+  const memoryMb = Math.min(own.memoryMb, asked.memory_mb ?? Number.POSITIVE_INFINITY);
+  return { ...own, timeMs, cpuMs, memoryMb };
 }

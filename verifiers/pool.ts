@@ -9,6 +9,7 @@ import type { LanguageSet } from "./language-set.js";
 import type { Language } from "./languages.js";
 import { compileLimits, testLimits } from "./limits.js";
 import { mayLackTool, missingTool } from "./missing-tool.js";
+import { argumentsProblem, filesProblem, type ProgramFile } from "./program-files.js";
 import { buildSupervisor } from "./supervisor-build.js";
 import { noProgramVerdict, verdictOf, withHarness, withInstall } from "./verdict.js";
 import { cacheKey, VerdictCache } from "./verdict-cache.js";
@@ -46,6 +47,12 @@ export interface ProgramRun {
   readonly program: string;
   readonly inputs: readonly string[];
   readonly limits?: Limits;
+  /** Stricter limits of the compiler; never wider than the language's. */
+  readonly compileLimits?: Limits;
+  /** Words after the language's own command. */
+  readonly args?: readonly string[];
+  /** Written beside the program. */
+  readonly files?: readonly ProgramFile[];
   /** Characters kept of each output; all by default. */
   readonly keepChars?: number;
   /** Replaces the language's commands: a version probe. */
@@ -216,16 +223,23 @@ class BrokeredPool implements LocalPool {
     return asked;
   }
 
+  /** @throws ConfigError for a file or an argument that may not go into a sandbox */
   #plainJob(run: ProgramRun): Omit<Job, "id"> {
-    const { language } = run;
+    const { language, files = [], args = [] } = run;
+    const execute = run.execute ?? language.execute;
+    const problem = filesProblem(files, language.filename) ?? argumentsProblem(args, execute);
+    if (problem !== null)
+      throw new ConfigError({ at: language.name, need: `files and arguments that fit; ${problem}` });
     return {
       fileName: language.filename,
       program: run.program,
       compile: run.execute === undefined ? (language.compile ?? null) : null,
-      execute: run.execute ?? language.execute,
+      execute,
+      ...(args.length === 0 ? {} : { args }),
+      ...(files.length === 0 ? {} : { files }),
       env: language.env,
       mounts: language.mounts,
-      compileLimits: compileLimits(language),
+      compileLimits: compileLimits(language, run.compileLimits),
       limits: testLimits(language, this.#options.limits ?? {}, run.limits ?? {}),
       tests: run.inputs.map((input) => ({ input, expected: null })),
       comparator: "exit",
@@ -237,8 +251,9 @@ class BrokeredPool implements LocalPool {
 
   async run(run: ProgramRun): Promise<JobResult> {
     const result = await this.#untilItWorks(this.#plainJob(run));
-    if (result.infrastructure !== null)
-      throw new InfrastructureError(withInstall(result.infrastructure, run.language));
+    const missing = run.execute === undefined ? await this.#missingTool(run.language, result) : null;
+    const reason = result.infrastructure ?? missing;
+    if (reason !== null) throw new InfrastructureError(withInstall(reason, run.language));
     return result;
   }
 

@@ -25,15 +25,19 @@ export async function runJob(
   onSandbox: (sandbox: Sandbox) => void,
 ): Promise<JobResult> {
   const tests: TestOutcome[] = [];
+  let compiler: TestOutcome | null = null;
+  const withCompiler = () => (compiler === null ? {} : { compiler });
   try {
     while (tests.length < job.tests.length || job.tests.length === 0) {
       const sandbox = await take();
       onSandbox(sandbox);
-      const { compile, isOver } = await inOneSandbox(sandbox, job, tests, stream);
+      const { compile, isOver } = await inOneSandbox(sandbox, job, tests, stream, (outcome) => {
+        compiler = outcome;
+      });
       if (!isOver) await sandbox.close();
-      if (isOver) return { id: job.id, compile, tests, infrastructure: null };
+      if (isOver) return { id: job.id, compile, ...withCompiler(), tests, infrastructure: null };
     }
-    return { id: job.id, compile: null, tests, infrastructure: null };
+    return { id: job.id, compile: null, ...withCompiler(), tests, infrastructure: null };
   } catch (error) {
     if (!(error instanceof InfrastructureError)) throw error;
     return { id: job.id, compile: null, tests: [], infrastructure: error.message };
@@ -49,10 +53,14 @@ async function inOneSandbox(
   job: Job,
   tests: TestOutcome[],
   stream: StreamedInput | null,
+  onCompiled: (compiler: TestOutcome | null) => void,
 ): Promise<{ compile: TestOutcome | null; isOver: boolean }> {
-  sandbox.load([{ name: job.fileName, bytes: Buffer.from(job.program, "utf8") }]);
-  const refused = await compileWith(sandbox, job);
-  if (refused !== null) return { compile: refused, isOver: true };
+  const extra = (job.files ?? []).map(({ name, bytes }) => ({ name, bytes: Buffer.from(bytes) }));
+  sandbox.load([{ name: job.fileName, bytes: Buffer.from(job.program, "utf8") }, ...extra]);
+  const compiler = await compileWith(sandbox, job);
+  onCompiled(compiler);
+  if (compiler !== null && compiler.status !== "accepted")
+    return { compile: { ...compiler, status: "compile_error" }, isOver: true };
   while (tests.length < job.tests.length) {
     const test = job.tests[tests.length]!;
     const report = await runTest(sandbox, job, test.input, stream);
@@ -75,14 +83,15 @@ function runTest(
   input: string,
   stream: StreamedInput | null,
 ): Promise<RunReport> {
-  const base = { phase: "run", command: job.execute, env: job.env, limits: job.limits } as const;
+  const { execute: command, args = [], env, limits } = job;
+  const base = { phase: "run", command, args, env, limits } as const;
   if (stream === null) return sandbox.run({ ...base, stdin: Buffer.from(input, "utf8") });
   const running = sandbox.run({ ...base, stdin: EMPTY, onOutput: stream.onOutput });
   stream.onReady((bytes) => sandbox.sendInput(bytes));
   return running;
 }
 
-/** null when there is nothing to compile or it went well; whatever stops the compiler is a compile error. */
+/** null when there is nothing to compile; whatever stops the compiler is a compile error to the caller. */
 async function compileWith(sandbox: Sandbox, job: Job): Promise<TestOutcome | null> {
   if (job.compile === null) return null;
   const { compileLimits: limits } = job;
@@ -94,7 +103,7 @@ async function compileWith(sandbox: Sandbox, job: Job): Promise<TestOutcome | nu
     limits,
   });
   const status = checked(statusOf(report, limits, null, "exit"), report);
-  return status === "accepted" ? null : outcomeOf(report, "compile_error", job.keepChars);
+  return outcomeOf(report, status, job.keepChars);
 }
 
 /** @throws InfrastructureError when the run's status is our own failure */

@@ -14,6 +14,7 @@ import {
   commandArguments,
   type Host,
   programEnvironment,
+  runArguments,
   type Sandbox,
   type SandboxFile,
   type SandboxPlan,
@@ -65,7 +66,7 @@ class SingleRunSandbox implements Sandbox {
         goFd: GO_FD,
       }),
       ...Object.entries(programEnvironment(run.env)).flatMap(([name, value]) => ["--setenv", name, value]),
-      ...["/bin/sh", "-c", script, "sh", ...commandArguments(run.command)],
+      ...["/bin/sh", "-c", script, "sh", ...runArguments(run)],
     ];
     const child = spawn(this.#host.bubblewrap.path, args, {
       stdio: [

@@ -16,9 +16,9 @@ import {
   runFrame,
 } from "./protocol.js";
 import {
-  commandArguments,
   type Host,
   programEnvironment,
+  runArguments,
   type Sandbox,
   type SandboxFile,
   type SandboxPlan,
@@ -173,7 +173,7 @@ class SupervisedSandbox implements Sandbox {
       this.#pending = { run, chunks: { stdout: [], stderr: [] }, timer, resolve, reject };
       this.#control.write(
         runFrame({
-          argv: commandArguments(run.command),
+          argv: runArguments(run),
           env: programEnvironment(run.env),
           stdin: run.stdin,
           limits,

@@ -34,6 +34,8 @@ export interface SandboxRun {
   /** compile: /w is current and writable. run: /w is read-only, /tmp fresh, current, and holds links to /w's files. */
   readonly phase: "compile" | "run";
   readonly command: string;
+  /** More words after the command's own; never read by a shell. */
+  readonly args?: readonly string[];
   readonly env: Readonly<Record<string, string>>;
   readonly stdin: Buffer;
   readonly limits: RunLimits;
@@ -69,6 +71,11 @@ export function programEnvironment(extra: Readonly<Record<string, string>>): Rec
 /** Where a program of this environment finds its tools. */
 export const searchPath = ({ env }: { readonly env: Readonly<Record<string, string>> }): string =>
   env.PATH ?? PATH;
+/** The command's words, then the run's own: a shell would take those as its parameters, so it gets none. */
+export function runArguments(run: SandboxRun): string[] {
+  const words = commandArguments(run.command);
+  return words[0] === "/bin/sh" ? words : [...words, ...(run.args ?? [])];
+}
 
 /** Words without a shell where the command needs none: `sh` costs 0.7 ms a run. */
 export function commandArguments(command: string): string[] {
