@@ -24,9 +24,13 @@ export const evalCommand = (): Command =>
     )
     .option("--references", "judge the tasks' own reference programs instead")
     .requiredOption("--out <file>", "result file (JSONL); rows that hold already are not judged again")
-    .option("--workers <count>", "sandboxes at once; default: one a core", positiveInteger)
+    .option(
+      "--workers <count>",
+      "programs judged at once; default: twice the machine's cores",
+      positiveInteger,
+    )
     .option("--languages <folder>", "language files of your own; may be given again", collect, [])
-    .option("--k <list>", "which pass@k to report, as 1,5,10", integerList)
+    .option("--k <list>", "which pass@k and pass^k to report, as 1,5,10", integerList)
     .option("--json", "print one JSON object instead of the table")
     .addHelpText(
       "after",

@@ -5,7 +5,8 @@ import { dirname } from "node:path";
 import { ConfigError, type Task } from "../core/index.js";
 import { readTasks } from "../tasks/index.js";
 import { createLocalPool, type LanguageSet, loadLanguages } from "../verifiers/index.js";
-import { type EvaluationSummary, evaluateSolutions } from "./evaluate-solutions.js";
+import { evaluateSolutions } from "./evaluate-solutions.js";
+import type { EvaluationSummary } from "./evaluation-summary.js";
 import { createProgress } from "./progress.js";
 import { readSolutions, referenceSolutions, type Solution } from "./solutions.js";
 

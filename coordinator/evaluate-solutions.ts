@@ -1,8 +1,8 @@
 /** Verifier-only evaluation: programs in, verdicts out, pass@k. No policy takes part. */
-import { STATUSES, type Status } from "../core/index.js";
+import type { Status } from "../core/index.js";
 import type { VerifierPool } from "../verifiers/index.js";
+import { type EvaluationSummary, summarise } from "./evaluation-summary.js";
 import { Journal } from "./journal.js";
-import { DEFAULT_KS, meanPassAtK, type TaskCount } from "./pass-at-k.js";
 import type { ProgressState } from "./progress-line.js";
 import { type KnownRow, keptRows, resultKey, resultRow, sortRows } from "./result-file.js";
 import { lockFile } from "./run-lock.js";
@@ -22,49 +22,8 @@ export interface SolutionsEvaluation {
   readonly onProgress?: (state: ProgressState & { readonly total: number }) => void;
 }
 
-/** What `retort eval --json` prints; snake_case because it crosses a process. */
-export interface EvaluationSummary {
-  readonly tasks: number;
-  readonly samples: number;
-  readonly [passAtK: `pass@${number}`]: number;
-  readonly statuses: Readonly<Record<Status, number>>;
-  readonly infrastructure: number;
-  readonly seconds: number;
-  readonly programs_per_s: number;
-}
-
 const idOf = ({ task, language, sample }: Solution): string =>
   solutionId({ taskId: task.id, language, sample });
-
-/** Counts of result rows: pass@k over (task, language) pairs, infrastructure failures outside of it. */
-export function summarise(
-  rows: readonly Pick<KnownRow, "task_id" | "language" | "status">[],
-  judgedNow: number,
-  seconds: number,
-  ks: readonly number[] = DEFAULT_KS,
-): EvaluationSummary {
-  const statuses = Object.fromEntries(STATUSES.map((status) => [status, 0])) as Record<Status, number>;
-  const counts = new Map<string, TaskCount>();
-  for (const { task_id, language, status } of rows) {
-    statuses[status]++;
-    const of = JSON.stringify([task_id, language]);
-    const { judged, passed } = counts.get(of) ?? { judged: 0, passed: 0 };
-    const isJudged = status !== "infrastructure";
-    counts.set(of, {
-      judged: judged + (isJudged ? 1 : 0),
-      passed: passed + (status === "accepted" ? 1 : 0),
-    });
-  }
-  return {
-    tasks: new Set(rows.map(({ task_id }) => task_id)).size,
-    samples: rows.length,
-    ...meanPassAtK([...counts.values()], ks),
-    statuses,
-    infrastructure: statuses.infrastructure,
-    seconds,
-    programs_per_s: seconds > 0 ? judgedNow / seconds : 0,
-  };
-}
 
 /** Judges every solution that has no valid row yet, appending rows as verdicts come. */
 async function judgeAll(
@@ -129,7 +88,8 @@ export async function evaluateSolutions(evaluation: SolutionsEvaluation): Promis
     await judgeAll(evaluation, todo, keys, rows);
     if (solutions.length > 0) await sortRows(out, [...keys.keys()]);
     const seconds = (performance.now() - startedMs) / 1000;
-    return summarise([...rows.values()], todo.length, seconds, evaluation.ks);
+    const now = { judged: todo.length, seconds, isolation: evaluation.pool.isolation };
+    return summarise([...rows.values()], now, evaluation.ks);
   } finally {
     release();
   }

@@ -15,6 +15,7 @@ const KnownRow = z.looseObject({
   sample: z.int(),
   language: z.string(),
   status: z.enum(STATUSES),
+  comparator: z.string(),
   key: z.string(),
 });
 export type KnownRow = z.infer<typeof KnownRow>;

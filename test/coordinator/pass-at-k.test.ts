@@ -1,6 +1,6 @@
 import fc from "fast-check";
 import { expect, test } from "vitest";
-import { meanPassAtK, passAtK } from "../../coordinator/pass-at-k.js";
+import { passAllK, passAtK, reportedKs } from "../../coordinator/pass-at-k.js";
 
 /** The definition: the share of all k-subsets of n attempts, c of them right, that hold a right one. */
 function byCounting(n: number, c: number, k: number): number {
@@ -37,15 +37,28 @@ test("more than there are attempts says nothing", () => {
   expect(() => passAtK(3, 1, 4)).toThrow("pass@4 needs at least 4 attempts, got 3");
 });
 
-test("the mean is over tasks, and only for k that every judged task has attempts for", () => {
-  const counts = [
-    { judged: 4, passed: 4 },
-    { judged: 2, passed: 0 },
-    { judged: 0, passed: 0 },
-  ];
-  expect(meanPassAtK(counts, [1, 2, 4])).toEqual({ "pass@1": 0.5, "pass@2": 0.5 });
+test("pass^k is the share of k-subsets that are all right", () => {
+  fc.assert(
+    fc.property(fc.integer({ min: 1, max: 8 }), fc.nat(8), fc.nat(7), (n, right, more) => {
+      const c = Math.min(right, n);
+      const k = (more % n) + 1;
+      // All of k are right exactly where none of them is among the wrong ones.
+      expect(passAllK(n, c, k)).toBeCloseTo(1 - byCounting(n, n - c, k), 12);
+    }),
+  );
 });
 
-test("without a judged attempt there is no pass@k", () => {
-  expect(meanPassAtK([{ judged: 0, passed: 0 }], [1])).toEqual({});
+test.each([
+  [4, 2, 2, 1 / 6],
+  [4, 3, 2, 0.5],
+  [5, 5, 5, 1],
+  [200, 1, 2, 0],
+])("of %d attempts with %d right, pass^%d is %d", (n, c, k, want) => {
+  expect(passAllK(n, c, k)).toBeCloseTo(want, 12);
+});
+
+test("only k that every judged task has attempts for are reported", () => {
+  const count = (judged: number) => ({ task: String(judged), judged, passed: 0 });
+  expect(reportedKs([count(4), count(2), count(0)], [1, 2, 4])).toEqual([1, 2]);
+  expect(reportedKs([count(0)], [1])).toEqual([]);
 });
