@@ -36,6 +36,10 @@ export const Checker = z.strictObject({
     .string()
     .min(1)
     .describe("Its source. Exit 0: accepted; 1: wrong answer; what it prints becomes feedback."),
+  accepts_answer: z
+    .boolean()
+    .default(true)
+    .describe("false: a test's `output` only helps the checker and is no right output itself."),
 });
 export type Checker = z.infer<typeof Checker>;
 
@@ -142,6 +146,8 @@ export interface TestOutcome {
   readonly signal: string | null;
   readonly stdout: string;
   readonly stderr: string;
+  /** What the task's checker program said of the output. */
+  readonly message?: string;
 }
 
 /** What execution showed of one program. `reward` is 1 accepted, 0 failed, null for infrastructure. */

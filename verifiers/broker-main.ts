@@ -5,6 +5,7 @@
  */
 import { closeSync, readdirSync, readFileSync } from "node:fs";
 import { ConfigError } from "../core/index.js";
+import { Checkers } from "./checker.js";
 import { probeHost } from "./host.js";
 import type { BrokerOptions, FromBroker, Job, ToBroker } from "./job.js";
 import { runJob, type StreamedInput } from "./run-job.js";
@@ -15,6 +16,7 @@ const queue: Job[] = [];
 const open = new Map<number, Sandbox>();
 const inputs = new Map<number, { send: ((bytes: Buffer | null) => void) | null; early: (Buffer | null)[] }>();
 let source: SandboxSource | null = null;
+let checkers: Checkers | null = null;
 let freeWorkers = 0;
 let workers = 0;
 
@@ -40,7 +42,10 @@ function send(message: FromBroker): void {
 async function start(options: BrokerOptions): Promise<void> {
   try {
     const probed = await probeHost(options);
-    source = new SandboxSource(probed.host, options.workers, options.prestart);
+    // A program and its checker are open at a time, each in a sandbox of its own.
+    const from = new SandboxSource(probed.host, 2 * options.workers, options.prestart);
+    source = from;
+    checkers = new Checkers((mounts) => from.take(mounts), options.workers);
     workers = options.workers;
     freeWorkers = workers;
     send({ type: "ready", isolation: probed.isolation });
@@ -62,9 +67,11 @@ function startJobs(): void {
 async function work(from: SandboxSource, job: Job): Promise<void> {
   const stream = job.isStreamed ? streamOf(job.id) : null;
   const remember = (sandbox: Sandbox): void => void open.set(job.id, sandbox);
-  const result = await runJob(() => from.take(job.mounts), job, stream, remember);
+  const checker = job.checker === null ? null : (checkers?.session(job.checker) ?? null);
+  const result = await runJob(() => from.take(job.mounts), job, stream, checker, remember);
   inputs.delete(job.id);
   send({ type: "result", result });
+  checker?.release();
   await open.get(job.id)?.close();
   open.delete(job.id);
   freeWorkers++;
@@ -124,7 +131,7 @@ process.on("message", (message: ToBroker) => {
 
 process.on("disconnect", () => {
   const closing = [...open.values()].map((sandbox) => sandbox.close());
-  void Promise.all([...closing, source?.close()]).finally(() => process.exit(0));
+  void Promise.all([...closing, checkers?.sandboxes.close(), source?.close()]).finally(() => process.exit(0));
 });
 // The terminal's Ctrl-C is the coordinator's to answer: it finishes its step first.
 for (const signal of ["SIGINT", "SIGHUP"] as const) process.on(signal, () => {});

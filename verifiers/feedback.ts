@@ -2,14 +2,16 @@
  * What a self-teacher may read of a verdict, in SDPO's layouts, for any language: visible tests only, messages without
  * host paths or addresses, the same text each time. "" when every visible test passed.
  */
-import type { IoTest, Status, TestOutcome } from "../core/index.js";
+import type { Checker, IoTest, Status, TestOutcome } from "../core/index.js";
 import { cutMiddle } from "./judge.js";
 import type { Language } from "./languages.js";
 import {
   incorrectFormat,
   joinBlocks,
+  type SdpoRecord,
   shortestTests,
   showInput,
+  showValue,
   TRUNCATED_ATTEMPT,
   wrongAnswerBlocks,
 } from "./sdpo-feedback.js";
@@ -40,7 +42,11 @@ const SIGNAL_WORDS: Readonly<Record<string, string>> = {
 };
 
 /** Paths made relative to the program, addresses and process numbers taken out. */
-export function cleanMessage(raw: string, language: Language, chars = MESSAGE_CHARS): string {
+export function cleanMessage(
+  raw: string,
+  language: Pick<Language, "messages">,
+  chars = MESSAGE_CHARS,
+): string {
   let lines = raw.replaceAll("\r", "").split("\n");
   const { until, remove = [] } = language.messages ?? {};
   const stop = until === undefined ? -1 : lines.findIndex((line) => new RegExp(until).test(line));
@@ -58,7 +64,8 @@ export function cleanMessage(raw: string, language: Language, chars = MESSAGE_CH
   return cutMiddle(text, chars);
 }
 
-function endingOf(test: TestOutcome): string {
+/** How a run ended that no limit stopped. */
+export function endingOf(test: TestOutcome): string {
   if (test.signal !== null) {
     const words = SIGNAL_WORDS[test.signal];
     return `Killed by ${test.signal}${words ? ` (${words})` : ""}`;
@@ -85,6 +92,7 @@ export function testFeedback(
   outcomes: readonly TestOutcome[],
   language: Language,
   options: FeedbackOptions = {},
+  checker: Checker | null = null,
 ): string {
   const maxChars = options.maxChars ?? MAX_CHARS;
   const failing = outcomes
@@ -113,6 +121,21 @@ export function testFeedback(
     expected: test.output.trim(),
     actual: outcome.stdout.trim(),
     passed: false,
+    message: outcome.message ?? "",
   }));
-  return joinBlocks(shortestTests(records).flatMap(wrongAnswerBlocks), maxChars);
+  const blocksOf =
+    checker === null ? wrongAnswerBlocks : (record: CheckedRecord) => checkedBlocks(record, checker);
+  return joinBlocks(shortestTests(records).flatMap(blocksOf), maxChars);
+}
+
+type CheckedRecord = SdpoRecord & { readonly message: string };
+
+/** SDPO's layout with the checker's words. Its expected output is one of those that are right, if it is one at all. */
+function checkedBlocks(record: CheckedRecord, { accepts_answer }: Checker): string[] {
+  const hasExample = accepts_answer && record.expected !== "";
+  return [
+    ...wrongAnswerBlocks(record).slice(0, -1),
+    ...(hasExample ? [`Expected, for example\n${showValue(record.expected)}`] : []),
+    ...(record.message === "" ? [] : [`Checker\n${record.message}`]),
+  ];
 }

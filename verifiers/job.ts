@@ -1,7 +1,24 @@
 /** What crosses between the pool and the broker process. */
 import type { ComparatorName, TestOutcome } from "../core/index.js";
+import type { Language } from "./languages.js";
 import type { ProgramFile } from "./program-files.js";
 import type { RunLimits } from "./protocol.js";
+
+/** A checker program, ready to be run: exit 0 accepts an output, 1 refuses it. */
+export interface CheckerPlan {
+  readonly language: string;
+  readonly fileName: string;
+  readonly program: string;
+  readonly compile: string | null;
+  readonly execute: string;
+  readonly env: Readonly<Record<string, string>>;
+  readonly mounts: readonly string[];
+  readonly messages?: Language["messages"];
+  readonly compileLimits: RunLimits;
+  readonly limits: RunLimits;
+  /** The expected output is itself a right one, so that a checker which refuses it is broken. */
+  readonly acceptsAnswer: boolean;
+}
 
 /** Compile once, then run each test. Strings are UTF-8 text; `expected: null` runs without comparing. */
 export interface Job {
@@ -20,6 +37,8 @@ export interface Job {
   readonly limits: RunLimits;
   readonly tests: readonly { readonly input: string; readonly expected: string | null }[];
   readonly comparator: ComparatorName;
+  /** Judges what the comparator accepts. */
+  readonly checker: CheckerPlan | null;
   /** Tests left when this many have failed are not run; null runs all. */
   readonly stopAfterFailures: number | null;
   /** Characters of stdout and of stderr kept of each test, cut in the middle; comparing uses all. */
@@ -37,6 +56,8 @@ export interface JobResult {
   readonly tests: readonly TestOutcome[];
   /** Our own failure: nothing else in the result counts. */
   readonly infrastructure: string | null;
+  /** That failure was the checker's. */
+  readonly isCheckerFailure?: boolean;
 }
 
 /**

@@ -4,8 +4,11 @@ import type { ComparatorName, Status, TestOutcome } from "../core/index.js";
 import { sameOutput } from "./comparators.js";
 import type { RunLimits, RunReport } from "./protocol.js";
 
+/** The usual name comes first: 6 is SIGABRT, and SIGIOT only to historians. */
 const SIGNAL_NAMES = new Map(
-  Object.entries(constants.signals).map(([name, number]) => [number as number, name]),
+  Object.entries(constants.signals)
+    .reverse()
+    .map(([name, number]) => [number as number, name]),
 );
 
 /**

@@ -57,3 +57,19 @@ export function compileLimits(language: Language, asked: Limits = {}): RunLimits
   const memoryMb = Math.min(own.memoryMb, asked.memory_mb ?? Number.POSITIVE_INFINITY);
   return { ...own, timeMs, cpuMs, memoryMb };
 }
+
+/** Files of a test stand in the sandbox's memory beside the checker. */
+const CHECKER_FILES_MB = 256;
+const CHECKER_LEAST = { timeMs: 10_000, cpuMs: 10_000, memoryMb: 1024, outputBytes: 1024 * 1024 };
+
+/** Of a checker program: its language's, but no less than is generous; a task's limits are for the programs it judges. */
+export function checkerLimits(language: Language): RunLimits {
+  const limits = testLimits(language, {}, {});
+  return {
+    ...limits,
+    timeMs: Math.max(limits.timeMs, CHECKER_LEAST.timeMs),
+    cpuMs: Math.max(limits.cpuMs, CHECKER_LEAST.cpuMs),
+    memoryMb: Math.max(limits.memoryMb, CHECKER_LEAST.memoryMb) + CHECKER_FILES_MB,
+    outputBytes: Math.max(limits.outputBytes, CHECKER_LEAST.outputBytes),
+  };
+}

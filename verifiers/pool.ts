@@ -1,8 +1,9 @@
 /** The pool: programs as they come, sandboxes from the broker, our own failures tried again and never scored. */
 import { availableParallelism } from "node:os";
 import type { Limits, Task, Verdict } from "../core/index.js";
-import { COMPARATORS, ConfigError, InfrastructureError } from "../core/index.js";
+import { ConfigError, InfrastructureError } from "../core/index.js";
 import { type Broker, startBroker } from "./broker.js";
+import { checkerPlan } from "./checker-plan.js";
 import type { FeedbackOptions } from "./feedback.js";
 import type { BrokerOptions, Isolation, Job, JobResult } from "./job.js";
 import type { LanguageSet } from "./language-set.js";
@@ -198,19 +199,30 @@ class BrokeredPool implements LocalPool {
     stopAfterFailures: number | null,
   ): Promise<Verdict> {
     const { comparator } = task;
-    if (typeof comparator !== "string")
-      throw new ConfigError({ at: `task ${task.id}: comparator`, need: `one of ${COMPARATORS.join(", ")}` });
+    const checkerLanguage = this.#checkerLanguage(task);
     const result = await this.#untilItWorks({
       ...this.#plainJob({ language, program, inputs: [], limits: task.limits }),
       tests: task.tests.map(({ input, output }) => ({ input, expected: output })),
-      comparator,
+      comparator: typeof comparator === "string" ? comparator : "exit",
+      checker: typeof comparator === "string" ? null : checkerPlan(comparator.checker, checkerLanguage!),
       stopAfterFailures,
       keepChars: KEPT_CHARS,
     });
     this.#done++;
     const missing = await this.#missingTool(language, result);
     if (missing !== null) return verdictOf(task, language, { ...result, infrastructure: missing });
-    return verdictOf(task, language, result, this.#options.feedback);
+    const tools = result.isCheckerFailure ? checkerLanguage! : language;
+    return verdictOf(task, language, result, tools, this.#options.feedback);
+  }
+
+  /** null: no checker. @throws ConfigError for a language that no file defines */
+  #checkerLanguage(task: Task): Language | null {
+    if (typeof task.comparator === "string") return null;
+    const { language } = task.comparator.checker;
+    const found = this.languages.find(language);
+    if (found) return found;
+    const at = `task ${task.id}: comparator.checker.language`;
+    throw new ConfigError({ at, got: language, need: `one of ${this.languages.names.join(", ")}` });
   }
 
   /** What a shell said about a tool that is not there; asked with an empty program, once a language. */
@@ -243,6 +255,7 @@ class BrokeredPool implements LocalPool {
       limits: testLimits(language, this.#options.limits ?? {}, run.limits ?? {}),
       tests: run.inputs.map((input) => ({ input, expected: null })),
       comparator: "exit",
+      checker: null,
       stopAfterFailures: null,
       keepChars: run.keepChars ?? Number.MAX_SAFE_INTEGER,
       isStreamed: false,

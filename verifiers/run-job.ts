@@ -1,6 +1,8 @@
 /** One job in the broker: compile once, run each test, judge it at once, keep what the verdict needs. */
 import type { Status, TestOutcome } from "../core/index.js";
 import { InfrastructureError } from "../core/index.js";
+import type { CheckerSession } from "./checker.js";
+import { CheckerFailure } from "./checker-report.js";
 import type { Job, JobResult } from "./job.js";
 import { outcomeOf, statusOf } from "./judge.js";
 import type { RunReport } from "./protocol.js";
@@ -22,6 +24,7 @@ export async function runJob(
   take: () => Promise<Sandbox>,
   job: Job,
   stream: StreamedInput | null,
+  checker: CheckerSession | null,
   onSandbox: (sandbox: Sandbox) => void,
 ): Promise<JobResult> {
   const tests: TestOutcome[] = [];
@@ -31,7 +34,7 @@ export async function runJob(
     while (tests.length < job.tests.length || job.tests.length === 0) {
       const sandbox = await take();
       onSandbox(sandbox);
-      const { compile, isOver } = await inOneSandbox(sandbox, job, tests, stream, (outcome) => {
+      const { compile, isOver } = await inOneSandbox(sandbox, job, tests, stream, checker, (outcome) => {
         compiler = outcome;
       });
       if (!isOver) await sandbox.close();
@@ -40,7 +43,13 @@ export async function runJob(
     return { id: job.id, compile: null, ...withCompiler(), tests, infrastructure: null };
   } catch (error) {
     if (!(error instanceof InfrastructureError)) throw error;
-    return { id: job.id, compile: null, tests: [], infrastructure: error.message };
+    return {
+      id: job.id,
+      compile: null,
+      tests: [],
+      infrastructure: error.message,
+      isCheckerFailure: error instanceof CheckerFailure,
+    };
   }
 }
 
@@ -53,6 +62,7 @@ async function inOneSandbox(
   job: Job,
   tests: TestOutcome[],
   stream: StreamedInput | null,
+  checker: CheckerSession | null,
   onCompiled: (compiler: TestOutcome | null) => void,
 ): Promise<{ compile: TestOutcome | null; isOver: boolean }> {
   const extra = (job.files ?? []).map(({ name, bytes }) => ({ name, bytes: Buffer.from(bytes) }));
@@ -65,7 +75,12 @@ async function inOneSandbox(
     const test = job.tests[tests.length]!;
     const report = await runTest(sandbox, job, test.input, stream);
     const status = checked(statusOf(report, job.limits, test.expected, job.comparator), report);
-    tests.push(outcomeOf(report, status, job.keepChars));
+    const outcome = outcomeOf(report, status, job.keepChars);
+    if (checker === null || status !== "accepted") tests.push(outcome);
+    else {
+      const checked = { index: tests.length, input: test.input, answer: test.expected ?? "" };
+      tests.push({ ...outcome, ...(await checker.check(checked, report.stdout)) });
+    }
     if (hasFailedEnough(job, tests)) return { compile: null, isOver: true };
     if (report.kind === "broken") return { compile: null, isOver: tests.length === job.tests.length };
   }

@@ -40,6 +40,7 @@ export async function openSingleRunSandbox(host: Host, plan: SandboxPlan): Promi
 class SingleRunSandbox implements Sandbox {
   readonly #host: Host;
   readonly #plan: SandboxPlan;
+  /** Since the compiler ran, if it did: what it left is in the archive. */
   #files: readonly SandboxFile[] = [];
   #archive: Buffer | null = null;
   #current: ChildProcess | null = null;
@@ -52,11 +53,13 @@ class SingleRunSandbox implements Sandbox {
   }
 
   load(files: readonly SandboxFile[]): void {
-    this.#files = files;
+    const names = new Set(files.map(({ name }) => name));
+    this.#files = [...this.#files.filter(({ name }) => !names.has(name)), ...files];
   }
 
   async run(run: SandboxRun): Promise<RunReport> {
-    const files = this.#archive === null ? this.#files : [{ name: ARCHIVE, bytes: this.#archive }];
+    const archived = this.#archive === null ? [] : [{ name: ARCHIVE, bytes: this.#archive }];
+    const files = [...archived, ...this.#files];
     const script = runScript(run, this.#archive !== null, this.#host.cgroups?.memory != null);
     const args = [
       ...singleRunArguments(this.#host.bubblewrap, this.#plan.mounts, {
@@ -93,7 +96,10 @@ class SingleRunSandbox implements Sandbox {
     const finished = single.finish();
     this.#finished = finished.catch(() => {});
     const { report, archive } = await finished;
-    if (run.phase === "compile" && report.kind === "exited" && report.code === 0) this.#archive = archive;
+    if (run.phase === "compile" && report.kind === "exited" && report.code === 0) {
+      this.#archive = archive;
+      this.#files = [];
+    }
     return report;
   }
 

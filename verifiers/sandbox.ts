@@ -44,7 +44,7 @@ export interface SandboxRun {
 }
 
 export interface Sandbox {
-  /** Puts the program's files in, once, before the first run. */
+  /** Puts files in: the program's before the first run; further ones, or the same with other bytes, before any later. */
   load(files: readonly SandboxFile[]): void;
   /** @throws InfrastructureError when the sandbox itself fails; then it is no longer usable */
   run(run: SandboxRun): Promise<RunReport>;

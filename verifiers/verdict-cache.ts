@@ -34,7 +34,7 @@ export class VerdictCache {
 
   #keep(key: string, verdict: Verdict): void {
     const size = verdict.tests.reduce(
-      (sum, test) => sum + test.stdout.length + test.stderr.length,
+      (sum, test) => sum + test.stdout.length + test.stderr.length + (test.message?.length ?? 0),
       verdict.feedback.length,
     );
     this.#sizes.set(key, size);

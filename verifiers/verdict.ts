@@ -1,5 +1,5 @@
 /** From what the broker reports of a program to its verdict. */
-import { comparatorName, type Task, type TestOutcome, type Verdict } from "../core/index.js";
+import { type Checker, comparatorName, type Task, type TestOutcome, type Verdict } from "../core/index.js";
 import { compileFeedback, type FeedbackOptions, missingProgramFeedback, testFeedback } from "./feedback.js";
 import type { JobResult } from "./job.js";
 import { programStatus } from "./judge.js";
@@ -21,6 +21,10 @@ export function withInstall(reason: string, language: Language): string {
     : reason;
 }
 
+export function checkerOf({ comparator }: Task): Checker | null {
+  return typeof comparator === "string" ? null : comparator.checker;
+}
+
 export function noProgramVerdict(task: Task, language: Language, isTruncated: boolean): Verdict {
   return {
     status: "no_program",
@@ -34,15 +38,17 @@ export function noProgramVerdict(task: Task, language: Language, isTruncated: bo
   };
 }
 
+/** @param tools - the language whose tools an infrastructure failure may be for want of */
 export function verdictOf(
   task: Task,
   language: Language,
   result: JobResult,
+  tools: Language = language,
   options: FeedbackOptions = {},
 ): Verdict {
   const base = { total: task.tests.length, comparator: comparatorName(task.comparator), cached: false };
   if (result.infrastructure !== null) {
-    const reason = withInstall(result.infrastructure, language);
+    const reason = withInstall(result.infrastructure, tools);
     return { ...base, status: "infrastructure", reward: null, passed: 0, tests: [], feedback: "", reason };
   }
   if (result.compile !== null) {
@@ -63,6 +69,6 @@ export function verdictOf(
     reward: status === "accepted" ? 1 : 0,
     passed: result.tests.filter((test) => test.status === "accepted").length,
     tests: result.tests,
-    feedback: testFeedback(task.tests, result.tests, language, options),
+    feedback: testFeedback(task.tests, result.tests, language, options, checkerOf(task)),
   };
 }

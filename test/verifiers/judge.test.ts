@@ -1,7 +1,7 @@
 import { constants } from "node:os";
 import { describe, expect, test } from "vitest";
 import type { TestOutcome } from "../../core/index.js";
-import { cutMiddle, programStatus, statusOf } from "../../verifiers/judge.js";
+import { cutMiddle, outcomeOf, programStatus, statusOf } from "../../verifiers/judge.js";
 import type { RunLimits, RunReport } from "../../verifiers/protocol.js";
 
 const limits: RunLimits = {
@@ -91,4 +91,16 @@ test("a program has the status of its first test that was not accepted", () => {
 test("a text over its budget loses its middle", () => {
   expect(cutMiddle("abcdefghij", 4)).toBe("ab\n... (6 characters cut) ...\nij");
   expect(cutMiddle("abcd", 4)).toBe("abcd");
+});
+
+test("a signal has its usual name", () => {
+  const name = (code: number) => outcomeOf(report({ kind: "signalled", code }), "runtime_error", 9).signal;
+  expect([6, 9, 11, 29, 17, 60].map(name)).toEqual([
+    "SIGABRT",
+    "SIGKILL",
+    "SIGSEGV",
+    "SIGIO",
+    "SIGCHLD",
+    "signal 60",
+  ]);
 });
