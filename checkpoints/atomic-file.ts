@@ -50,3 +50,52 @@ export async function replaceFile(path: string, content: Content): Promise<void>
   }
   await syncFolder(dirname(path));
 }
+
+/** A file's new content, written as it comes; a reader sees the old content until `commit`. */
+export interface Replacement {
+  write(text: string): Promise<void>;
+  /** Puts the new content in the old one's place, once the disk has it. */
+  commit(): Promise<void>;
+  /** Leaves the old content, and nothing else; does nothing after `commit`. */
+  abandon(): Promise<void>;
+}
+
+const GATHERED_CHARS = 1 << 20;
+
+/** As `replaceFile`, for content that does not fit into memory. */
+export async function openReplacement(path: string): Promise<Replacement> {
+  const temporary = `${path}.${process.pid}-${randomBytes(4).toString("hex")}.tmp`;
+  const file = await open(temporary, "wx");
+  let gathered: string[] = [];
+  let chars = 0;
+  let isOpen = true;
+  const flush = async (): Promise<void> => {
+    // Joined only while that stays small: one string may be near the longest that there is.
+    for (const content of chars < 2 * GATHERED_CHARS ? [gathered.join("")] : gathered)
+      await writeAll(file, content);
+    gathered = [];
+    chars = 0;
+  };
+  const close = async (): Promise<void> => {
+    if (isOpen) await file.close();
+    isOpen = false;
+  };
+  return {
+    async write(text) {
+      gathered.push(text);
+      chars += text.length;
+      if (chars >= GATHERED_CHARS) await flush();
+    },
+    async commit() {
+      await flush();
+      await file.sync();
+      await close();
+      await rename(temporary, path);
+      await syncFolder(dirname(path));
+    },
+    async abandon() {
+      if (isOpen) await close().catch(() => {});
+      await rm(temporary, { force: true });
+    },
+  };
+}

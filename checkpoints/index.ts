@@ -1,4 +1,11 @@
-export { type Content, replaceFile, syncFolder, writeDurably } from "./atomic-file.js";
+export {
+  type Content,
+  openReplacement,
+  type Replacement,
+  replaceFile,
+  syncFolder,
+  writeDurably,
+} from "./atomic-file.js";
 export {
   bytesPerElement,
   DTYPES,

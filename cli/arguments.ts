@@ -33,5 +33,8 @@ export const choiceOption = (
   flags: string,
   text: string,
   choices: readonly string[],
-  fallback: string,
-): Option => new Option(flags, text).choices([...choices]).default(fallback);
+  fallback?: string,
+): Option => {
+  const option = new Option(flags, text).choices([...choices]);
+  return fallback === undefined ? option : option.default(fallback);
+};

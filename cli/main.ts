@@ -11,6 +11,7 @@ import { generateCommand } from "./generate.js";
 import { languagesCommand } from "./languages.js";
 import { runCommand } from "./run.js";
 import { scoreCommand } from "./score.js";
+import { tasksCommand } from "./tasks.js";
 import { trainCommand } from "./train.js";
 import { warmStartCommand } from "./warm-start.js";
 
@@ -42,6 +43,7 @@ for (const command of [
   scoreCommand(),
   runCommand(),
   languagesCommand(),
+  tasksCommand(),
   configCommand(),
   warmStartCommand(),
 ]) {

@@ -1,6 +1,7 @@
 /** Task files: JSONL, one task a line, read in pieces so that a big file does not stand in memory as text. */
 import { closeSync, openSync, readSync } from "node:fs";
 import { StringDecoder } from "node:string_decoder";
+import type { z } from "zod";
 import { ConfigError, Task } from "../core/index.js";
 
 const PIECE_BYTES = 1 << 20;
@@ -53,10 +54,22 @@ function parseTask(line: string, at: string): Task {
   }
   const parsed = Task.safeParse(raw);
   if (parsed.success) return parsed.data;
-  const reasons = parsed.error.issues.map(({ path, message }) =>
-    path.length === 0 ? message : `${path.map(String).join(".")}: ${message}`,
-  );
-  throw new ConfigError({ at, need: `a task; ${reasons.join("; ")}`, fix: "The format: docs/tasks.md." });
+  throw new ConfigError({
+    at,
+    need: `a task; ${issuesText(parsed.error)}`,
+    fix: "The format: docs/tasks.md.",
+  });
+}
+
+const SHOWN_ISSUES = 5;
+
+/** What is wrong of a row, key by key; of many mistakes the first. */
+export function issuesText({ issues }: z.ZodError): string {
+  const shown = issues
+    .slice(0, SHOWN_ISSUES)
+    .map(({ path, message }) => (path.length === 0 ? message : `${path.map(String).join(".")}: ${message}`));
+  const more = issues.length - shown.length;
+  return [...shown, ...(more > 0 ? [`${more} more`] : [])].join("; ");
 }
 
 /**
