@@ -11,7 +11,8 @@ const SPACE = /[ \t\n\r\v\f]+/;
 const DECIMAL = /^[+-]?(\d+\.?\d*|\.\d+)([eE][+-]?\d+)?$/;
 const INTEGER = /^[+-]?\d+$/;
 const ZERO_FRACTION = /^\.0+$/;
-const FLOAT_TOLERANCE = 1e-6;
+/** A little more than 1e-6, so that 0.333333 and 0.333334 are within it in binary as they are on paper. */
+const FLOAT_TOLERANCE = 1e-6 * (1 + 1e-9);
 
 /** Without regular expressions: `/\s+$/` is quadratic in a long run of inner spaces. */
 function trimEnd(text: string): string {

@@ -1,6 +1,8 @@
+import { readFileSync } from "node:fs";
+import { join } from "node:path";
 import fc from "fast-check";
 import { describe, expect, test } from "vitest";
-import { COMPARATORS, type ComparatorName } from "../../core/index.js";
+import { COMPARATORS, ComparatorName, packageRoot } from "../../core/index.js";
 import { sameOutput } from "../../verifiers/index.js";
 
 const bytes = (text: string) => Buffer.from(text, "utf8");
@@ -49,6 +51,39 @@ const TABLE: readonly (readonly [ComparatorName, expected: string, actual: strin
 describe("comparators", () => {
   test.each(TABLE)("%s: %j against %j is %s", (comparator, expected, actual, same) => {
     expect(sameOutput(comparator, expected, bytes(actual))).toBe(same);
+  });
+
+  describe("the table of docs/comparators.md", () => {
+    const docs = readFileSync(join(packageRoot, "docs", "comparators.md"), "utf8").split("\n");
+    const cells = (line: string) => line.split(" | ").map((cell) => cell.replace(/^\| | \|$|`/g, ""));
+    const head = docs.findIndex((line) => line.startsWith("| difference |"));
+    const names = cells(docs[head]!)
+      .slice(3)
+      .map((name) => ComparatorName.parse(name));
+    const rows = docs.slice(head + 2, docs.indexOf("", head)).map(cells);
+
+    test("has a column for each comparator that looks at the output", () => {
+      expect(new Set([...names, "exit"])).toEqual(new Set(COMPARATORS));
+      expect(rows.length).toBeGreaterThanOrEqual(11);
+    });
+
+    test.each(rows)("%s: %s against %s", (_, expected, actual, ...verdicts) => {
+      const text = (cell: string | undefined): string => JSON.parse(cell!);
+      const judged = names.map((name) => sameOutput(name, text(expected), bytes(text(actual))));
+      expect(judged.map((same) => (same ? "yes" : "no"))).toEqual(verdicts);
+    });
+
+    /** Verdicts of other judges on some of these rows, taken from their sources; "yes" and "no" in the table's order. */
+    test.each([
+      ["trailing", "Agnostics", "yes no no no no no no no no no no no"],
+      ["lines", "Judge0", "yes yes no no no no no no no no no yes"],
+      ["sandboxfusion", "SandboxFusion", "yes yes yes yes yes yes yes no no no no yes"],
+    ] as const)("%s decides as %s", (name, _, verdicts) => {
+      const others = ["words on other lines", "other order of lines", "a NUL byte at the end"];
+      const column = 3 + names.indexOf(name);
+      const ours = rows.filter(([difference]) => !others.includes(difference!)).map((row) => row[column]);
+      expect(ours.join(" ")).toBe(verdicts);
+    });
   });
 
   test("every comparator accepts what it expects", () => {
