@@ -13,7 +13,8 @@ import { mayLackTool, missingTool } from "./missing-tool.js";
 import { argumentsProblem, filesProblem, type ProgramFile } from "./program-files.js";
 import { buildSupervisor } from "./supervisor-build.js";
 import { noProgramVerdict, verdictOf, withHarness, withInstall } from "./verdict.js";
-import { cacheKey, VerdictCache } from "./verdict-cache.js";
+import { VerdictCache } from "./verdict-cache.js";
+import { verdictKey } from "./verdict-key.js";
 
 /** A program to judge; `program` null where the completion held none. */
 export interface Submission {
@@ -136,7 +137,6 @@ class BrokeredPool implements LocalPool {
   readonly #brokerOptions: BrokerOptions;
   readonly #mayRun: number;
   readonly #cache = new VerdictCache();
-  readonly #questions = new WeakMap<Task, string>();
   readonly #versions = new Map<string, Promise<string | null>>();
   readonly #missingTools = new Map<string, Promise<string | null>>();
   readonly #queue: Queued[] = [];
@@ -174,22 +174,29 @@ class BrokeredPool implements LocalPool {
     const stopAfter = submission.stopAfterFailures ?? this.#options.stopAfterFailures ?? null;
     const judge = () => this.#judge(task, language, withHarness(program, task, language), stopAfter);
     if (this.#options.cache === false) return judge();
-    const version = await this.#version(language);
-    const verdict = await this.#cache.get(
-      cacheKey([program, language, version, this.#question(task), stopAfter]),
-      judge,
-    );
+    const verdict = await this.#cache.get(await this.#key(task, language, program, stopAfter), judge);
     if (verdict.cached) this.#cached++;
     return verdict;
   }
 
-  /** A digest of what a task asks; taken once a task, whose tests may be large. */
-  #question(task: Task): string {
-    const known = this.#questions.get(task);
-    if (known !== undefined) return known;
-    const digest = cacheKey([task.tests, task.comparator, task.limits, task.harness ?? null]);
-    this.#questions.set(task, digest);
-    return digest;
+  async #key(
+    task: Task,
+    language: Language,
+    program: string,
+    stopAfterFailures: number | null,
+  ): Promise<string> {
+    const checker = this.#checkerLanguage(task);
+    return verdictKey({
+      program,
+      tool: { language, version: await this.#version(language) },
+      task,
+      checkerTool: checker && { language: checker, version: await this.#version(checker) },
+      limits: this.#options.limits ?? {},
+      stopAfterFailures,
+      keepChars: KEPT_CHARS,
+      feedback: this.#options.feedback ?? {},
+      isolation: this.isolation,
+    });
   }
 
   async #judge(

@@ -1,9 +1,10 @@
 /** Verdicts by everything that decides them, in memory; a program asked for twice at once runs once. */
-import { createHash } from "node:crypto";
 import type { Verdict } from "../core/index.js";
 
 const MAX_ENTRIES = 20_000;
 const MAX_CHARS = 64 * 1024 * 1024;
+/** What a test's record takes beside its texts. */
+const RECORD_CHARS = 200;
 
 export class VerdictCache {
   readonly #verdicts = new Map<string, Promise<Verdict>>();
@@ -14,8 +15,7 @@ export class VerdictCache {
   async get(key: string, judge: () => Promise<Verdict>): Promise<Verdict> {
     const known = this.#verdicts.get(key);
     if (known) {
-      this.#verdicts.delete(key);
-      this.#verdicts.set(key, known); // most recently used last
+      this.#touch(key);
       const verdict = await known;
       return verdict.status === "infrastructure" ? verdict : { ...verdict, cached: true };
     }
@@ -32,11 +32,16 @@ export class VerdictCache {
     }
   }
 
+  /** Moves it to the end of those that are dropped first. */
+  #touch(key: string): void {
+    const size = this.#sizes.get(key);
+    if (size === undefined) return; // not judged yet
+    this.#sizes.delete(key);
+    this.#sizes.set(key, size);
+  }
+
   #keep(key: string, verdict: Verdict): void {
-    const size = verdict.tests.reduce(
-      (sum, test) => sum + test.stdout.length + test.stderr.length + (test.message?.length ?? 0),
-      verdict.feedback.length,
-    );
+    const size = sizeOf(verdict);
     this.#sizes.set(key, size);
     this.#chars += size;
     for (const [oldest, chars] of this.#sizes) {
@@ -48,7 +53,10 @@ export class VerdictCache {
   }
 }
 
-/** A key of plain values; the order of an object's keys does not matter where the caller builds it. */
-export function cacheKey(parts: readonly unknown[]): string {
-  return createHash("sha256").update(JSON.stringify(parts)).digest("base64");
+function sizeOf({ tests, feedback }: Verdict): number {
+  return tests.reduce(
+    (sum, { stdout, stderr, message = "" }) =>
+      sum + RECORD_CHARS + stdout.length + stderr.length + message.length,
+    RECORD_CHARS + feedback.length,
+  );
 }
