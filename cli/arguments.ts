@@ -10,6 +10,12 @@ function number(text: string, what: string, isRight: (value: number) => boolean)
 export const positiveInteger = (text: string): number =>
   number(text, "an integer of 1 or more", (value) => Number.isSafeInteger(value) && value > 0);
 
+export const nonNegativeInteger = (text: string): number =>
+  number(text, "an integer of 0 or more", (value) => Number.isSafeInteger(value) && value >= 0);
+
+export const portNumber = (text: string): number =>
+  number(text, "a port, 0 to 65535", (value) => Number.isInteger(value) && value >= 0 && value <= 65_535);
+
 export const seedNumber = (text: string): number =>
   number(text, "an integer from 0 to 4294967295", (value) => value >>> 0 === value);
 

@@ -11,6 +11,7 @@ import { generateCommand } from "./generate.js";
 import { languagesCommand } from "./languages.js";
 import { runCommand } from "./run.js";
 import { scoreCommand } from "./score.js";
+import { serveCommand } from "./serve.js";
 import { tasksCommand } from "./tasks.js";
 import { trainCommand } from "./train.js";
 import { warmStartCommand } from "./warm-start.js";
@@ -44,6 +45,7 @@ for (const command of [
   runCommand(),
   languagesCommand(),
   tasksCommand(),
+  serveCommand(),
   configCommand(),
   warmStartCommand(),
 ]) {

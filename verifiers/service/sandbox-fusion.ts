@@ -1,0 +1,235 @@
+/**
+ * SandboxFusion's POST /run_code, as its clients (verl, its own SDK) use it. What they read of an answer: `status`, then
+ * `compile_result` and `run_result` with `status`, `return_code`, `stdout`, `stderr`, `execution_time`. verl tries again
+ * after 504 alone, and takes SandboxError for its -1, which it keeps apart from what a program did.
+ */
+import { constants } from "node:os";
+import type { FastifyInstance, FastifyReply, FastifyRequest } from "fastify";
+import { z } from "zod";
+import { InfrastructureError, type TestOutcome } from "../../core/index.js";
+import type { JobResult } from "../job.js";
+import type { LanguageSet } from "../language-set.js";
+import type { Language } from "../languages.js";
+import { filesProblem, type ProgramFile } from "../program-files.js";
+import { compileCeilings, type FullLimits, tightened } from "./ceilings.js";
+import type { Programs } from "./programs.js";
+import type { RequestError } from "./request-error.js";
+import type { ServiceParts } from "./service-parts.js";
+
+/** Their language ids, and the names that they have here. */
+const LANGUAGE_IDS: Readonly<Record<string, string>> = {
+  python: "python",
+  cpp: "cpp",
+  nodejs: "javascript",
+  js: "javascript",
+  go: "go",
+  java: "java",
+  php: "php",
+  csharp: "csharp",
+  bash: "bash",
+  typescript: "typescript",
+  ts: "typescript",
+  sql: "sql",
+  rust: "rust",
+  lua: "lua",
+  R: "r",
+  perl: "perl",
+  ruby: "ruby",
+  scala: "scala",
+  julia: "julia",
+  verilog: "verilog",
+  lean: "lean",
+  swift: "swift",
+  racket: "racket",
+};
+/** Ids that mean a test framework, a script dialect or a GPU, which no language here stands for. */
+const OTHER_IDS = ["go_test", "pytest", "junit", "jest", "D_ut", "kotlin_script", "cuda", "python_gpu"];
+
+const DEFAULT_TIMEOUT_S = 10;
+/** verl gives up 10 s after both timeouts; an answer of 504 before that makes it try again. */
+const PATIENCE_S = 9;
+
+const RunCodeBody = z.object({
+  code: z.string(),
+  language: z.string(),
+  compile_timeout: z.number().positive().default(DEFAULT_TIMEOUT_S),
+  run_timeout: z.number().positive().default(DEFAULT_TIMEOUT_S),
+  memory_limit_MB: z.int().default(-1),
+  stdin: z.string().nullish(),
+  files: z.record(z.string(), z.string().nullable()).default({}),
+  fetch_files: z.array(z.string()).default([]),
+});
+type RunCodeBody = z.infer<typeof RunCodeBody>;
+
+interface CommandResult {
+  readonly status: "Finished" | "Error" | "TimeLimitExceeded";
+  readonly execution_time: number;
+  readonly return_code: number | null;
+  readonly stdout: string;
+  readonly stderr: string;
+}
+
+interface RunCodeAnswer {
+  readonly status: "Success" | "Failed" | "SandboxError";
+  readonly message: string;
+  readonly compile_result: CommandResult | null;
+  readonly run_result: CommandResult | null;
+  readonly executor_pod_name: string | null;
+  readonly files: Readonly<Record<string, string>>;
+}
+
+export function sandboxFusionApi(app: FastifyInstance, parts: ServiceParts): void {
+  app.post("/run_code", (request, reply) => runCode(parts, request, reply));
+}
+
+async function runCode(parts: ServiceParts, request: FastifyRequest, reply: FastifyReply): Promise<unknown> {
+  const { programs } = parts;
+  const parsed = RunCodeBody.safeParse(request.body);
+  if (!parsed.success) return invalid(programs, reply, parsed.error.issues);
+  const body = parsed.data;
+  const language = languageOf(body.language, programs.pool.languages);
+  if (language === null) {
+    const known = [...Object.keys(LANGUAGE_IDS), ...OTHER_IDS].join(", ");
+    return invalid(programs, reply, [{ path: ["language"], message: `Input should be one of ${known}` }]);
+  }
+  if (typeof language === "string") return sandboxError(language);
+  if (body.fetch_files.length > 0)
+    return sandboxError("fetch_files is not offered here: a sandbox's files end with it");
+  const files = filesOf(body.files);
+  const problem = filesProblem(files, language.filename);
+  if (problem !== null) return invalid(programs, reply, [{ path: ["files"], message: problem }]);
+  return answerTo(parts, reply, body, language, files);
+}
+
+async function answerTo(
+  parts: ServiceParts,
+  reply: FastifyReply,
+  body: RunCodeBody,
+  language: Language,
+  files: readonly ProgramFile[],
+): Promise<RunCodeAnswer> {
+  const { programs } = parts;
+  const { limits, compileTimeS, notes } = effectiveLimits(body, language, programs);
+  const lane = programs.queue.open(1);
+  const deadlineS = Math.min(parts.deadlineS, body.compile_timeout + body.run_timeout + PATIENCE_S);
+  const life = parts.life(lane, reply, deadlineS);
+  try {
+    const compileLimits = { time_s: compileTimeS };
+    const program = withPhpTag(body.code, language);
+    const run = { language, program, input: body.stdin ?? "", files, limits, compileLimits };
+    const result = await life.inTime(programs.run(lane, "sandbox-fusion", run));
+    return { ...answerOf(result), message: notes.join("; ") };
+  } catch (error) {
+    if (error instanceof InfrastructureError) return sandboxError(error.message);
+    throw error;
+  } finally {
+    life.over();
+  }
+}
+
+/** @returns a reason where their id has no counterpart here; null for what is not an id at all */
+function languageOf(id: string, languages: LanguageSet): Language | string | null {
+  const known = LANGUAGE_IDS[id];
+  const language = languages.find(known ?? id);
+  if (OTHER_IDS.includes(id)) return `language ${id} is not offered here`;
+  if (language !== undefined) return language;
+  return known === undefined
+    ? null
+    : `language ${id} is not offered here: no language file is named ${known}`;
+}
+
+/** SandboxFusion takes what is asked for as it comes; we cut it to the operator's limits and say so. */
+function effectiveLimits(
+  body: RunCodeBody,
+  language: Language,
+  { operator }: Programs,
+): { limits: FullLimits; compileTimeS: number; notes: string[] } {
+  const memory = body.memory_limit_MB > 0 ? { memory_mb: body.memory_limit_MB } : {};
+  const { limits, excess } = tightened(language, operator, { time_s: body.run_timeout, ...memory });
+  const names = { time_s: "run_timeout", memory_mb: "memory_limit_MB", cpu_s: "", output_kb: "" };
+  const notes = excess.map(
+    ({ key, asked, most }) => `${names[key]} ${asked} is beyond this service's limit: ran with ${most}`,
+  );
+  const compileTimeS = Math.min(body.compile_timeout, compileCeilings(language, operator).time_s);
+  if (language.compile !== undefined && compileTimeS < body.compile_timeout)
+    notes.push(
+      `compile_timeout ${body.compile_timeout} is beyond this service's limit: compiled with ${compileTimeS}`,
+    );
+  return { limits, compileTimeS, notes };
+}
+
+/** Only texts: null means no file there, as in SandboxFusion. */
+function filesOf(files: RunCodeBody["files"]): ProgramFile[] {
+  return Object.entries(files).flatMap(([name, content]) =>
+    content === null ? [] : [{ name, bytes: Buffer.from(content, "base64") }],
+  );
+}
+
+/** SandboxFusion adds the tag where a PHP program has none. */
+const withPhpTag = (code: string, { name }: Language): string =>
+  name === "php" && !code.includes("<?") ? `<?php\n${code}` : code;
+
+function answerOf(result: JobResult): Omit<RunCodeAnswer, "message"> {
+  const compiler = result.compiler ?? result.compile ?? undefined;
+  const compile = compiler === undefined ? null : commandResult(compiler);
+  const [test] = result.tests;
+  const run = test === undefined ? null : commandResult(test);
+  const isRight = [compile, run].every(
+    (each) => each === null || (each.status === "Finished" && each.return_code === 0),
+  );
+  return {
+    status: isRight ? "Success" : "Failed",
+    compile_result: compile,
+    run_result: run,
+    executor_pod_name: null,
+    files: {},
+  };
+}
+
+/** A command that passed its memory or output limit was killed: it finished, by SIGKILL. */
+function commandResult(outcome: TestOutcome): CommandResult {
+  const isLate = outcome.status === "time_limit";
+  return {
+    status: isLate ? "TimeLimitExceeded" : "Finished",
+    execution_time: outcome.time_ms / 1000,
+    return_code: isLate ? null : returnCode(outcome),
+    stdout: outcome.stdout,
+    stderr: outcome.stderr,
+  };
+}
+
+/** As Python says it: a signal is its number below zero. */
+function returnCode({ exit_code, signal, status }: TestOutcome): number {
+  if (exit_code !== null && (exit_code !== 0 || status === "accepted")) return exit_code;
+  return -(constants.signals[signal as NodeJS.Signals] ?? constants.signals.SIGKILL);
+}
+
+function sandboxError(message: string): RunCodeAnswer {
+  return {
+    status: "SandboxError",
+    message,
+    compile_result: null,
+    run_result: null,
+    executor_pod_name: null,
+    files: {},
+  };
+}
+
+/** The shape in which FastAPI refuses a body. */
+function invalid(
+  { metrics }: Programs,
+  reply: FastifyReply,
+  issues: readonly { readonly path: readonly PropertyKey[]; readonly message: string }[],
+): unknown {
+  metrics.rejected("invalid");
+  const detail = issues.map(({ path, message }) => ({
+    type: "value_error",
+    loc: ["body", ...path.map(String)],
+    msg: message,
+  }));
+  reply.code(422);
+  return { detail };
+}
+
+/** Errors that no answer has a field for: busy, too late, too large. */
+export const sandboxFusionError = (error: RequestError): unknown => ({ detail: error.message });
