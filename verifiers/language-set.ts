@@ -24,10 +24,27 @@ export function loadLanguages(extra: readonly string[] = []): LanguageSet {
       const earlier = byName.get(key);
       if (earlier !== undefined) refuseTwins(earlier, language);
       byName.delete(key); // what replaces an earlier file stands where it was found: later claims win
-      byName.set(key, language);
+      byName.set(key, earlier === undefined ? language : completed(language, earlier));
     }
   }
   return languageSet([...byName.values()]);
+}
+
+/**
+ * A file that replaces an earlier one keeps that one's answers to what it does not say itself. Agnostics' files have no
+ * such keys, and its r.yaml would otherwise start an R that does not find its own packages.
+ */
+function completed(language: Language, earlier: Language): Language {
+  const messages = language.messages ?? earlier.messages;
+  return {
+    ...language,
+    aliases: language.aliases.length > 0 ? language.aliases : earlier.aliases,
+    fences: language.fences.length > 0 ? language.fences : earlier.fences,
+    mounts: language.mounts.length > 0 ? language.mounts : earlier.mounts,
+    limits: { ...earlier.limits, ...language.limits },
+    compile_limits: { ...earlier.compile_limits, ...language.compile_limits },
+    ...(messages === undefined ? {} : { messages }),
+  };
 }
 
 function refuseTwins(one: Language, other: Language): void {

@@ -32,7 +32,9 @@ export function parseYaml<T>(text: string, source: string, schema: z.ZodType<T>)
 /** Of a union's branches the one that got furthest is the one that was meant. */
 function innermost(issue: Issue): Issue {
   if (issue.code !== "invalid_union") return issue;
-  const inner = issue.errors.flat().find(({ code, path }) => code !== "invalid_type" || path.length > 0);
+  const inside = issue.errors.flat();
+  const inner =
+    inside.find(({ code }) => code === "unrecognized_keys") ?? inside.find(({ path }) => path.length > 0);
   return inner === undefined ? issue : innermost({ ...inner, path: [...issue.path, ...inner.path] });
 }
 
