@@ -2,6 +2,7 @@
 import { execFileSync } from "node:child_process";
 import { lstatSync, readlinkSync } from "node:fs";
 import { ConfigError } from "../core/index.js";
+import type { Supervisor } from "./sandbox.js";
 
 export interface Bubblewrap {
   readonly path: string;
@@ -14,6 +15,7 @@ export const FIRST_UID = 61000;
 const MIB = 1024 * 1024;
 const PROGRAM_FOLDER_MB = 128;
 export const PATH = "/usr/local/bin:/usr/bin:/bin";
+export const PERL = "/usr/bin/perl";
 
 /**
  * @param path - of bwrap; "bwrap" searches PATH
@@ -81,8 +83,11 @@ function namespaces(bubblewrap: Bubblewrap): string[] {
   ];
 }
 
-/** bubblewrap's own /dev and / are tmpfs of half the memory each unless sized or made read-only, hence the remounts. */
-function files(mounts: readonly string[], tmpMb: number): string[] {
+/**
+ * bubblewrap's own /dev and / are tmpfs of half the memory each unless sized or made read-only, hence the remounts.
+ * @param programFolder - how /w is made
+ */
+function files(mounts: readonly string[], tmpMb: number, programFolder: readonly string[]): string[] {
   return [
     ...SYSTEM_FOLDERS,
     ...mounts.flatMap((path) => ["--ro-bind-try", path, path]),
@@ -99,42 +104,34 @@ function files(mounts: readonly string[], tmpMb: number): string[] {
       "/dev",
     ],
     ...["--size", String(tmpMb * MIB), "--perms", "1777", "--tmpfs", "/tmp"],
-    ...["--size", String(PROGRAM_FOLDER_MB * MIB), "--tmpfs", "/w"],
+    ...programFolder,
   ];
 }
 
 /**
- * A sandbox with our supervisor as pid 1. fd 3: control socket, 4: bubblewrap's info, 5: the supervisor's bytes (bound
- * from a descriptor, so that its folder may be closed to the dropped uid and its host path shows nowhere).
+ * A sandbox with our supervisor as pid 1. fd 3: control socket, 4: the supervisor's bytes (bound from a descriptor, so that
+ * its folder may be closed to the dropped uid and its host path shows nowhere), 5, ...: the groups that it joins.
  */
-export function supervisedArguments(bubblewrap: Bubblewrap, mounts: readonly string[]): string[] {
+export function supervisedArguments(
+  bubblewrap: Bubblewrap,
+  mounts: readonly string[],
+  kind: Supervisor["kind"],
+  groups: number,
+): string[] {
   return [
     ...namespaces(bubblewrap),
     "--as-pid-1",
     // For the supervisor alone, inside its own user namespace; every child drops them.
     ...["--cap-add", "CAP_SYS_ADMIN", "--cap-add", "CAP_SETPCAP", "--cap-add", "CAP_KILL"],
-    ...files(mounts, 1),
-    ...[
-      "--perms",
-      "0555",
-      "--ro-bind-data",
-      "5",
-      "/sbx",
-      "--chdir",
-      "/w",
-      "--remount-ro",
-      "/",
-      "--info-fd",
-      "4",
-      "/sbx",
-    ],
+    ...files(mounts, 1, ["--dir", "/w"]),
+    ...["--perms", "0555", "--ro-bind-data", "4", "/sbx", "--remount-ro", "/"],
+    ...(kind === "perl" ? [PERL, "/sbx", process.arch, String(groups)] : ["/sbx", String(groups)]),
   ];
 }
 
 /**
  * A sandbox for one run without a supervisor; /w is current and writable, and lost with the run. fd 3: status as JSON
  * lines, 4: seccomp filter, then the descriptors named in `options`.
- * @param options.goFd - the run waits until this has a byte
  * @param options.fileNames - written to /w from firstFileFd, firstFileFd + 1, ... in this order
  */
 export function singleRunArguments(
@@ -144,13 +141,13 @@ export function singleRunArguments(
     readonly diskMb: number;
     readonly fileNames: readonly string[];
     readonly firstFileFd: number;
-    readonly goFd: number;
   },
 ): string[] {
   return [
     ...namespaces(bubblewrap),
-    ...["--cap-drop", "ALL", "--seccomp", "4", "--json-status-fd", "3", "--block-fd", String(options.goFd)],
-    ...files(mounts, options.diskMb),
+    ...["--cap-drop", "ALL", "--seccomp", "4", "--json-status-fd", "3"],
+    ...files(mounts, options.diskMb, ["--size", String(PROGRAM_FOLDER_MB * MIB), "--tmpfs", "/w"]),
+    ...["--remount-ro", "/proc"],
     ...options.fileNames.flatMap((name, i) => ["--file", String(options.firstFileFd + i), `/w/${name}`]),
     ...["--chdir", "/w", "--remount-ro", "/"],
   ];

@@ -23,27 +23,23 @@ const PROBE_LIMITS: RunLimits = {
 /** @throws ConfigError where isolation cannot be had, with the fix */
 export async function probeHost(options: BrokerOptions): Promise<{ host: Host; isolation: Isolation }> {
   const bubblewrap = findBubblewrap(options.bubblewrap);
-  const cgroups = options.useCgroups ? findCgroups() : null;
-  const host: Host = {
-    bubblewrap,
-    cgroups,
-    supervisor: options.supervisor,
-    isRoot: mustDropUid(
-      process.getuid?.() ?? -1,
-      readFileSync("/proc/self/uid_map", "utf8"),
-      options.workers + options.prestart,
-    ),
-    filter: seccompFilter(process.arch, cgroups?.memory == null),
-    runFlags: 0,
-  };
-  const candidates: Host[] =
-    options.supervisor === null
-      ? [host]
-      : [host, { ...host, runFlags: FLAG_NO_PROC }, { ...host, supervisor: null }];
+  const isRoot = mustDropUid(
+    process.getuid?.() ?? -1,
+    readFileSync("/proc/self/uid_map", "utf8"),
+    options.workers + options.prestart,
+  );
+  const found = options.useCgroups ? findCgroups() : null;
   let problem = "";
-  for (const candidate of candidates) {
-    problem = await tryOut(candidate);
-    if (problem === "") return { host: candidate, isolation: describe(candidate, options) };
+  for (const cgroups of found === null ? [null] : [found, null]) {
+    for (const supervisor of options.supervisors) {
+      for (const runFlags of supervisor === null ? [0] : [0, FLAG_NO_PROC]) {
+        const filter = seccompFilter(process.arch, cgroups?.memory != null);
+        const host: Host = { bubblewrap, cgroups, supervisor, isRoot, filter, runFlags };
+        const trouble = await tryOut(host);
+        if (trouble === "") return { host, isolation: describe(host, options, problem) };
+        problem ||= trouble; // the best way's, which the others only follow
+      }
+    }
   }
   throw refusal(problem);
 }
@@ -93,28 +89,37 @@ async function tryOut(host: Host): Promise<string> {
   }
 }
 
-function describe(host: Host, options: BrokerOptions): Isolation {
+/** @param problem - why a better way did not work; "" when this is the best */
+function describe(host: Host, options: BrokerOptions, problem: string): Isolation {
   const cgroup = host.cgroups === null ? null : (`cgroup v${host.cgroups.version}` as const);
-  const memory = host.cgroups?.memory == null ? null : cgroup;
-  const notes: string[] = [];
-  if (memory === null)
-    notes.push(
+  const counts = (place: string | null | undefined) => (place == null ? null : cgroup);
+  const memory = counts(host.cgroups?.memory);
+  const mode = host.supervisor === null ? "single" : host.supervisor.kind === "perl" ? "perl" : "supervisor";
+  const why = problem === "" ? options.supervisorNote : problem;
+  const notes = [
+    memory === null &&
       "no cgroup for memory: the limit holds for each process, not for the sum of a program's processes",
-    );
-  if (host.supervisor === null) notes.push(`a bubblewrap for each test (slower): ${options.supervisorNote}`);
-  if (host.runFlags & FLAG_NO_PROC) notes.push("this host masks /proc: tests see the sandbox's own");
-  if (!host.bubblewrap.canDisableUserns)
-    notes.push("old bubblewrap: nested user namespaces are refused by the system-call filter alone");
+    mode === "perl" && `the supervisor in Perl (1 ms slower a test): ${why}`,
+    mode === "single" && `a bubblewrap for each test (slower; CPU time not summed over processes): ${why}`,
+    host.runFlags & FLAG_NO_PROC && "this host masks /proc: tests see the sandbox's own",
+    !host.bubblewrap.canDisableUserns &&
+      "old bubblewrap: nested user namespaces are refused by the system-call filter alone",
+    host.cgroups?.version === 2 && UNTRIED_V2,
+    process.arch === "arm64" && "arm64: the numbers of the system calls are checked, the whole is untested",
+  ];
   return {
     sandbox: host.bubblewrap.version,
-    mode: host.supervisor === null ? "bubblewrap per test" : "supervisor",
+    mode,
     user: host.isRoot ? "61000+" : "caller",
     network: "none",
     seccomp: true,
     memory: memory ?? "per process",
-    processes: host.cgroups?.pids != null && cgroup !== null ? cgroup : "per user",
+    processes: counts(host.cgroups?.pids) ?? "per user",
+    cpu: mode === "single" ? "per process" : (counts(host.cgroups?.cpuAccounting) ?? "process tree"),
     proc: host.runFlags & FLAG_NO_PROC ? "of the sandbox" : "fresh",
     tree_memory_accounting: memory !== null,
-    notes,
+    notes: notes.filter((note) => typeof note === "string"),
   };
 }
+
+const UNTRIED_V2 = "cgroup version 2: not among the hosts on which the attacks have been tried";

@@ -3,6 +3,7 @@ import type { ComparatorName, TestOutcome } from "../core/index.js";
 import type { Language } from "./languages.js";
 import type { ProgramFile } from "./program-files.js";
 import type { RunLimits } from "./protocol.js";
+import type { Supervisor } from "./sandbox.js";
 
 /** A checker program, ready to be run: exit 0 accepts an output, 1 refuses it. */
 export interface CheckerPlan {
@@ -63,17 +64,21 @@ export interface JobResult {
 /**
  * What this host enforces, as it stands in every result.
  * @example { "sandbox": "bubblewrap 0.8.0", "mode": "supervisor", "user": "61000+", "network": "none", "seccomp": true,
- *            "memory": "cgroup v1", "processes": "cgroup v1", "proc": "fresh", "tree_memory_accounting": true }
+ *            "memory": "cgroup v1", "processes": "cgroup v1", "cpu": "cgroup v1", "proc": "fresh",
+ *            "tree_memory_accounting": true, "notes": [] }
  */
 export interface Isolation {
   readonly sandbox: string;
-  readonly mode: "supervisor" | "bubblewrap per test";
+  /** Who starts the tests inside: the C supervisor, the Perl one, or nobody (a bubblewrap for each test). */
+  readonly mode: "supervisor" | "perl" | "single";
   /** "caller": we are not root, and programs run under our own uid inside a user namespace. */
   readonly user: "61000+" | "caller";
   readonly network: "none";
   readonly seccomp: true;
   readonly memory: "cgroup v1" | "cgroup v2" | "per process";
   readonly processes: "cgroup v1" | "cgroup v2" | "per user";
+  /** What counts CPU time: the group's every process, or those that were waited for; "per process" without a supervisor. */
+  readonly cpu: "cgroup v1" | "cgroup v2" | "process tree" | "per process";
   readonly proc: "fresh" | "of the sandbox";
   readonly tree_memory_accounting: boolean;
   /** What is weaker here than it could be, in words. */
@@ -85,7 +90,9 @@ export interface BrokerOptions {
   /** Sandboxes kept ready while nothing waits, each for one program. */
   readonly prestart: number;
   readonly bubblewrap: string;
-  readonly supervisor: string | null;
+  /** Those that may be tried, best first; null: a bubblewrap for each test. */
+  readonly supervisors: readonly (Supervisor | null)[];
+  /** Why there is no better one among them. */
   readonly supervisorNote: string;
   /** Testing and hosts that must not: leave cgroups alone. */
   readonly useCgroups: boolean;

@@ -35,7 +35,9 @@ export function statusOf(
 /** The interpreter is not there; a file of the program's own that cannot be executed is the program's failure. */
 function isMissingTool(run: RunReport): boolean {
   const { ENOENT, EACCES, ENOTDIR } = constants.errno;
-  return !run.message.startsWith("./") && [ENOENT, EACCES, ENOTDIR].includes(run.code);
+  // The compiler runs code of the program's too (macros), which may take away the very file that would be run.
+  const isOwn = /^(\/w\/|\/tmp\/|[^/:]+\/)/.test(run.message);
+  return !isOwn && [ENOENT, EACCES, ENOTDIR].includes(run.code);
 }
 
 /** Cuts the middle out of a text longer than `chars`: its beginning and its end say most. */

@@ -11,7 +11,7 @@ import type { Language } from "./languages.js";
 import { compileLimits, testLimits } from "./limits.js";
 import { mayLackTool, missingTool } from "./missing-tool.js";
 import { argumentsProblem, filesProblem, type ProgramFile } from "./program-files.js";
-import { buildSupervisor } from "./supervisor-build.js";
+import { supervisorsFor } from "./supervisor-build.js";
 import { noProgramVerdict, verdictOf, withHarness, withInstall } from "./verdict.js";
 import { VerdictCache } from "./verdict-cache.js";
 import { verdictKey } from "./verdict-key.js";
@@ -90,8 +90,11 @@ export interface LocalPoolOptions {
   readonly feedback?: FeedbackOptions;
   /** Fresh sandboxes to try after one of ours failed. Default 2. */
   readonly retries?: number;
-  /** supervisor: refuse where it cannot be compiled. single: a bubblewrap for each test. Default: the best that works. */
-  readonly mode?: "auto" | "supervisor" | "single";
+  /**
+   * supervisor: in C, refused where it cannot be compiled. perl: in Perl. single: a bubblewrap for each test.
+   * Default: the best that works, in this order.
+   */
+  readonly mode?: "auto" | "supervisor" | "perl" | "single";
   readonly useCgroups?: boolean;
   /** Of bwrap. */
   readonly bubblewrap?: string;
@@ -103,22 +106,12 @@ const KEPT_CHARS = 8192;
 
 /** @throws ConfigError where programs cannot be isolated, naming the fix */
 export async function createLocalPool(options: LocalPoolOptions): Promise<LocalPool> {
-  const build = options.mode === "single" ? { path: null, note: "as asked" } : buildSupervisor();
-  if (options.mode === "supervisor" && build.path === null) {
-    throw new ConfigError({
-      at: "the sandbox",
-      need: "a C compiler for its supervisor",
-      got: build.note,
-      fix: "apt-get install gcc libc6-dev",
-    });
-  }
   const workers = options.workers ?? 2 * availableParallelism();
   const brokerOptions: BrokerOptions = {
     workers,
     prestart: options.prestart ?? 0,
     bubblewrap: options.bubblewrap ?? "bwrap",
-    supervisor: build.path,
-    supervisorNote: build.note,
+    ...supervisorsFor(options.mode ?? "auto"),
     useCgroups: options.useCgroups ?? true,
   };
   return new BrokeredPool(options, workers, brokerOptions, await startBroker(brokerOptions));

@@ -4,8 +4,9 @@
  * shell would say it. What a compiler made travels as an archive that only the sandbox ever opens.
  */
 import { type ChildProcess, spawn } from "node:child_process";
+import { closeSync, writeFileSync } from "node:fs";
 import { constants } from "node:os";
-import type { Duplex, Readable, Writable } from "node:stream";
+import type { Readable, Writable } from "node:stream";
 import { InfrastructureError } from "../core/index.js";
 import { FIRST_UID, PATH, singleRunArguments } from "./bubblewrap.js";
 import { type Cgroup, createCgroup } from "./cgroup.js";
@@ -26,9 +27,9 @@ const MIB = 1024 * 1024;
 const STDERR_BYTES = 64 * 1024;
 const ARCHIVE_BYTES = 128 * MIB;
 const ARCHIVE = "retort-compiled.tar";
-const MISSING = "missing";
-const GO_FD = 6;
-const ARCHIVE_FD = 7;
+/** First byte on ARCHIVE_FD, written before anything of the program runs: the tool is there, is not, no group was joined. */
+const [FOUND, MISSING, NO_GROUP] = ["F", "M", "G"];
+const ARCHIVE_FD = 5;
 /** The shell and bubblewrap's own pid 1 count towards the limit. */
 const SHELL_PROCESSES = 2;
 const SIGNALS = Object.values(constants.signals) as number[];
@@ -60,38 +61,39 @@ class SingleRunSandbox implements Sandbox {
   async run(run: SandboxRun): Promise<RunReport> {
     const archived = this.#archive === null ? [] : [{ name: ARCHIVE, bytes: this.#archive }];
     const files = [...archived, ...this.#files];
-    const script = runScript(run, this.#archive !== null, this.#host.cgroups?.memory != null);
+    const name = `${this.#plan.name}-${++this.#count}`;
+    const cgroup = this.#host.cgroups === null ? null : createCgroup(this.#host.cgroups, name);
+    const { limits } = run;
+    cgroup?.limit(limits.memoryMb, limits.processes, 0);
+    const doors = cgroup?.openDoors() ?? [];
+    const firstFile = ARCHIVE_FD + 1 + doors.length;
+    const script = runScript(
+      run,
+      this.#archive !== null,
+      this.#host.cgroups?.memory != null,
+      doors.map((_, i) => ARCHIVE_FD + 1 + i),
+    );
     const args = [
       ...singleRunArguments(this.#host.bubblewrap, this.#plan.mounts, {
         diskMb: run.limits.diskMb,
         fileNames: files.map((file) => file.name),
-        firstFileFd: ARCHIVE_FD + 1,
-        goFd: GO_FD,
+        firstFileFd: firstFile,
       }),
       ...Object.entries(programEnvironment(run.env)).flatMap(([name, value]) => ["--setenv", name, value]),
       ...["/bin/sh", "-c", script, "sh", ...runArguments(run)],
     ];
     const child = spawn(this.#host.bubblewrap.path, args, {
-      stdio: [
-        "pipe",
-        "pipe",
-        "pipe",
-        "pipe",
-        "pipe",
-        "ignore",
-        "pipe",
-        "pipe",
-        ...files.map(() => "pipe" as const),
-      ],
+      stdio: ["pipe", "pipe", "pipe", "pipe", "pipe", "pipe", ...doors, ...files.map(() => "pipe" as const)],
       env: { PATH: process.env.PATH ?? PATH },
       cwd: "/",
       ...(this.#host.isRoot ? { uid: FIRST_UID + this.#plan.slot, gid: FIRST_UID + this.#plan.slot } : {}),
     });
+    for (const door of doors) closeSync(door);
+    preferForKilling(child);
     this.#current = child;
-    this.#count++;
-    const single = new SingleRun(this.#host, child, run, `${this.#plan.name}-${this.#count}`);
+    const single = new SingleRun(this.#host, child, run, cgroup);
     files.forEach((file, i) => {
-      single.feed(ARCHIVE_FD + 1 + i, file.bytes);
+      single.feed(firstFile + i, file.bytes);
     });
     const finished = single.finish();
     this.#finished = finished.catch(() => {});
@@ -120,22 +122,19 @@ class SingleRun {
   readonly #run: SandboxRun;
   readonly #start = performance.now();
   readonly #closed: Promise<void>;
-  readonly #host: Host;
-  readonly #name: string;
   readonly #stdout: Buffer[] = [];
   readonly #stderr: Buffer[] = [];
   readonly #archive: Buffer[] = [];
   #sizes = { stdout: 0, stderr: 0, archive: 0 };
   #status = "";
   #forced: "timed_out" | "output_full" | null = null;
-  #cgroup: Cgroup | null = null;
+  readonly #cgroup: Cgroup | null;
   #problem = "";
 
-  constructor(host: Host, child: ChildProcess, run: SandboxRun, name: string) {
-    this.#host = host;
+  constructor(host: Host, child: ChildProcess, run: SandboxRun, cgroup: Cgroup | null) {
     this.#child = child;
     this.#run = run;
-    this.#name = name;
+    this.#cgroup = cgroup;
     this.#closed = new Promise((resolve) => {
       child.once("close", () => resolve());
       child.once("error", (error) => {
@@ -151,7 +150,9 @@ class SingleRun {
     (child.stdio as readonly (Readable | null)[])[ARCHIVE_FD]?.on("data", (bytes: Buffer) =>
       this.#takeArchive(bytes),
     );
-    (child.stdio[3] as Readable | null)?.on("data", (bytes: Buffer) => this.#takeStatus(bytes));
+    (child.stdio[3] as Readable | null)?.on("data", (bytes: Buffer) => {
+      this.#status += bytes.toString("utf8");
+    });
     this.feed(4, host.filter);
     if (run.onOutput) child.stdin?.write(run.stdin);
     else child.stdin?.end(run.stdin);
@@ -175,27 +176,6 @@ class SingleRun {
     else this.#archive.push(bytes);
   }
 
-  /** bubblewrap waits on GO_FD until the process stands in its cgroup. */
-  #takeStatus(bytes: Buffer): void {
-    const known = this.#status.includes("child-pid");
-    this.#status += bytes.toString("utf8");
-    const pid = /"child-pid":\s*(\d+)/.exec(this.#status)?.[1];
-    if (known || pid === undefined) return;
-    try {
-      if (this.#host.cgroups !== null) {
-        this.#cgroup = createCgroup(this.#host.cgroups, this.#name);
-        this.#cgroup.limit(this.#run.limits.memoryMb, this.#run.limits.processes, this.#sizes.archive / MIB);
-        this.#cgroup.attach(Number(pid));
-      }
-      (this.#child.stdio as readonly (Duplex | null)[])[GO_FD]?.end("go");
-    } catch (error) {
-      // ESRCH: bubblewrap names its pid before its mounts stand; where those fail it is gone already, and has said why.
-      const hasEnded = (error as NodeJS.ErrnoException).code === "ESRCH";
-      if (!hasEnded) this.#problem = `no cgroup: ${String(error)}`;
-      this.#child.kill("SIGKILL");
-    }
-  }
-
   #stop(why: "timed_out" | "output_full"): void {
     this.#forced ??= why;
     this.#child.kill("SIGKILL");
@@ -210,7 +190,9 @@ class SingleRun {
     if (this.#cgroup !== null) await removeCgroup(this.#cgroup);
     const code = /"exit-code":\s*(\d+)/.exec(this.#status)?.[1];
     const stderr = Buffer.concat(this.#stderr);
-    const archive = Buffer.concat(this.#archive);
+    const said = Buffer.concat(this.#archive);
+    const [first, archive] = [said.toString("latin1", 0, 1), said.subarray(1)];
+    if (first === NO_GROUP) throw new InfrastructureError(`no cgroup: ${stderr.toString("utf8").trim()}`);
     if (this.#forced === null && code === undefined && !outOfMemory) {
       throw new InfrastructureError(
         `the sandbox did not start: ${this.#problem || stderr.toString("utf8").trim()}`,
@@ -219,7 +201,7 @@ class SingleRun {
     const ending =
       this.#forced !== null || code === undefined
         ? { kind: this.#forced ?? ("broken" as const), code: 0 }
-        : endOf(Number(code), archive.toString("latin1") === MISSING, wallMs, this.#run.limits);
+        : endOf(Number(code), first === MISSING, wallMs, this.#run.limits);
     const report: RunReport = {
       ...ending,
       wallMs,
@@ -249,11 +231,29 @@ function endOf(
   return { kind: "signalled", code: usedUp ? constants.signals.SIGXCPU : signal };
 }
 
-/** Limits, then the program in place of the shell; a compiler is followed by the archive of what it made. */
-function runScript(run: SandboxRun, hasArchive: boolean, hasMemoryCgroup: boolean): string {
+/** The OOM killer then takes the program first, however its memory is counted. bubblewrap's children inherit this. */
+function preferForKilling(child: ChildProcess): void {
+  try {
+    writeFileSync(`/proc/${child.pid}/oom_score_adj`, "1000");
+  } catch {
+    // it has ended already, or made itself unreachable
+  }
+}
+
+/**
+ * Limits, then the program in place of the shell; a compiler is followed by the archive of what it made.
+ * @param doors - descriptors through which to join the control groups; of one digit, the shell knows no others
+ */
+function runScript(
+  run: SandboxRun,
+  hasArchive: boolean,
+  hasMemoryCgroup: boolean,
+  doors: readonly number[],
+): string {
   const { limits } = run;
   const memory = memoryLimits(limits, hasMemoryCgroup);
-  const lines = [`ulimit -c 0`, `ulimit -n 256`, `ulimit -t ${Math.ceil(limits.cpuMs / 1000)}`];
+  const lines = doors.map((fd) => `echo 0 >&${fd} || { printf ${NO_GROUP} >&${ARCHIVE_FD}; exit 126; }`);
+  lines.push(`ulimit -c 1`, `ulimit -n 256`, `ulimit -t ${Math.ceil(limits.cpuMs / 1000)}`);
   lines.push(`ulimit -f ${limits.fileMb * 2048}`, `ulimit -p ${limits.processes + SHELL_PROCESSES}`);
   for (const [flag, bytes] of [
     ["-d", memory.data],
@@ -263,10 +263,12 @@ function runScript(run: SandboxRun, hasArchive: boolean, hasMemoryCgroup: boolea
     if (Number.isFinite(bytes)) lines.push(`ulimit ${flag} ${Math.ceil(bytes / 1024)}`);
   }
   if (hasArchive) lines.push(`tar -xf /w/${ARCHIVE} -C /w && rm /w/${ARCHIVE} || exit 125`);
-  // Said on a descriptor that the program does not get: its own exit status 127 must not look like a missing tool.
-  lines.push(`command -v -- "$1" >/dev/null 2>&1 || { printf ${MISSING} >&7; exit 127; }`);
-  const closed = "3>&- 4>&- 5>&- 6>&- 8>&- 9>&-";
-  if (run.phase === "run") lines.push(`exec "$@" ${closed} 7>&-`);
-  else lines.push(`"$@" ${closed} 7>&- || exit $?`, `tar -cf - -C /w . >&7`);
+  lines.push(
+    `command -v -- "$1" >/dev/null 2>&1 || { printf ${MISSING} >&${ARCHIVE_FD}; exit 127; }`,
+    `printf ${FOUND} >&${ARCHIVE_FD}`,
+  );
+  const closed = "3>&- 4>&- 6>&- 7>&- 8>&- 9>&-";
+  if (run.phase === "run") lines.push(`exec "$@" ${closed} ${ARCHIVE_FD}>&-`);
+  else lines.push(`"$@" ${closed} ${ARCHIVE_FD}>&- || exit $?`, `tar -cf - -C /w . >&${ARCHIVE_FD}`);
   return lines.join("\n");
 }

@@ -1,7 +1,8 @@
 /** A sandbox whose pid 1 is our supervisor: one bubblewrap for a program, each run in namespaces of its own inside. */
 import { type ChildProcess, spawn } from "node:child_process";
 import { closeSync, openSync } from "node:fs";
-import type { Duplex, Readable } from "node:stream";
+import { constants } from "node:os";
+import type { Duplex } from "node:stream";
 import { InfrastructureError } from "../core/index.js";
 import { FIRST_UID, PATH, supervisedArguments } from "./bubblewrap.js";
 import { type Cgroup, createCgroup } from "./cgroup.js";
@@ -23,6 +24,7 @@ import {
   type SandboxFile,
   type SandboxPlan,
   type SandboxRun,
+  type Supervisor,
 } from "./sandbox.js";
 import { removeCgroup, untilExit } from "./teardown.js";
 
@@ -30,6 +32,8 @@ const MIB = 1024 * 1024;
 /** Past the wall limit, for the supervisor to report; after that the sandbox itself counts as broken. */
 const GRACE_MS = 10_000;
 const START_MS = 20_000;
+/** What the supervisor in Perl needs of the group's memory, and how often it holds the input. */
+const [PERL_MB, PERL_COPIES] = [8, 3];
 
 interface Pending {
   readonly run: SandboxRun;
@@ -41,29 +45,31 @@ interface Pending {
 
 export async function openSupervisedSandbox(
   host: Host,
-  supervisor: string,
+  supervisor: Supervisor,
   plan: SandboxPlan,
 ): Promise<Sandbox> {
-  const supervisorFd = openSync(supervisor, "r");
-  let child: ChildProcess;
+  let cgroup: Cgroup | null = null;
+  const passed: number[] = [];
   try {
-    child = spawn(host.bubblewrap.path, supervisedArguments(host.bubblewrap, plan.mounts), {
-      stdio: ["ignore", "ignore", "pipe", "pipe", "pipe", supervisorFd],
-      env: { PATH: process.env.PATH ?? PATH },
-      cwd: "/",
-      ...(host.isRoot ? { uid: FIRST_UID + plan.slot, gid: FIRST_UID + plan.slot } : {}),
-    });
+    if (host.cgroups !== null) cgroup = createCgroup(host.cgroups, plan.name);
+    passed.push(openSync(supervisor.path, "r"), ...(cgroup?.openDoors() ?? []));
+    const child = spawn(
+      host.bubblewrap.path,
+      supervisedArguments(host.bubblewrap, plan.mounts, supervisor.kind, passed.length - 1),
+      {
+        stdio: ["ignore", "ignore", "pipe", "pipe", ...passed],
+        env: { PATH: process.env.PATH ?? PATH },
+        cwd: "/",
+        ...(host.isRoot ? { uid: FIRST_UID + plan.slot, gid: FIRST_UID + plan.slot } : {}),
+      },
+    );
+    return new SupervisedSandbox(host, supervisor, child, cgroup);
+  } catch (cause) {
+    if (cgroup !== null) await removeCgroup(cgroup);
+    throw new InfrastructureError(`no sandbox: ${String(cause)}`, { cause });
   } finally {
-    closeSync(supervisorFd);
+    for (const fd of passed) closeSync(fd);
   }
-  const sandbox = new SupervisedSandbox(host, child, plan);
-  try {
-    await sandbox.start();
-  } catch (error) {
-    await sandbox.close();
-    throw error;
-  }
-  return sandbox;
 }
 
 class SupervisedSandbox implements Sandbox {
@@ -72,26 +78,26 @@ class SupervisedSandbox implements Sandbox {
   readonly #control: Duplex;
   readonly #reader: FrameReader;
   readonly #exited: Promise<void>;
-  readonly #closed: Promise<unknown>;
-  readonly #name: string;
-  #cgroup: Cgroup | null = null;
+  readonly #cgroup: Cgroup | null;
+  readonly #isPerl: boolean;
   #pending: Pending | null = null;
   #groupLimits = "";
   #oomKills = 0;
+  #cpuMs = 0;
+  #isTakingDown = false;
   #words = "";
   #maxFrame = 2 * MIB;
   #isOver = false;
+  #hasAnswered = false;
 
-  constructor(host: Host, child: ChildProcess, plan: SandboxPlan) {
+  constructor(host: Host, supervisor: Supervisor, child: ChildProcess, cgroup: Cgroup | null) {
     this.#host = host;
     this.#child = child;
-    this.#name = plan.name;
+    this.#cgroup = cgroup;
+    this.#isPerl = supervisor.kind === "perl";
     this.#control = child.stdio[3] as Duplex;
     this.#reader = new FrameReader(() => this.#maxFrame);
     this.#exited = untilExit(child);
-    this.#closed = new Promise((resolve) => {
-      child.once("close", resolve);
-    });
     child.stderr?.on("data", (bytes: Buffer) => {
       if (this.#words.length < 4096) this.#words += bytes.toString("utf8");
     });
@@ -100,56 +106,12 @@ class SupervisedSandbox implements Sandbox {
     this.#control?.on("data", (bytes: Buffer) => this.#receive(bytes));
     child.on("error", (error) => this.#fail(`bubblewrap did not start: ${error.message}`));
     child.on("close", () => this.#fail(`the sandbox ended: ${this.#words.trim() || "no message"}`));
-  }
-
-  async start(): Promise<void> {
-    const pid = await this.#sandboxPid();
-    if (this.#host.cgroups !== null) {
-      try {
-        this.#cgroup = createCgroup(this.#host.cgroups, this.#name);
-        this.#cgroup.attach(pid);
-      } catch (cause) {
-        // bubblewrap names its pid before its mounts stand; where those fail it is gone already, and has said why.
-        const hasEnded = (cause as NodeJS.ErrnoException).code === "ESRCH";
-        if (hasEnded) await this.#closed;
-        throw new InfrastructureError(hasEnded ? this.#lastWords() : `no cgroup: ${String(cause)}`, {
-          cause,
-        });
-      }
-    }
-    // The supervisor idles until its first frame, so nothing of the program runs outside the group.
-    this.#control.write(frame("S", this.#host.filter));
+    // Read once the supervisor stands in its groups, so that nothing of the program runs outside them.
+    this.#control?.write(frame("S", host.filter));
   }
 
   load(files: readonly SandboxFile[]): void {
     this.#control.write(Buffer.concat(files.map((file) => fileFrame(file.name, file.bytes))));
-  }
-
-  #lastWords(): string {
-    return `the sandbox did not start: ${this.#words.trim() || "no message"}`;
-  }
-
-  /** bubblewrap prints {"child-pid": N} once the namespaces stand. */
-  #sandboxPid(): Promise<number> {
-    const info = this.#child.stdio[4] as Readable;
-    return new Promise((resolve, reject) => {
-      let text = "";
-      const fail = (why: string) => {
-        clearTimeout(timer);
-        reject(new InfrastructureError(why));
-      };
-      const timer = setTimeout(() => fail("the sandbox did not start in time"), START_MS);
-      info.on("error", () => {});
-      info.on("data", (bytes: Buffer) => {
-        text += bytes.toString("utf8");
-        const pid = /"child-pid":\s*(\d+)/.exec(text)?.[1];
-        if (pid === undefined) return;
-        clearTimeout(timer);
-        resolve(Number(pid));
-      });
-      this.#child.once("error", (error) => fail(`bubblewrap did not start: ${error.message}`));
-      this.#child.once("close", () => fail(this.#lastWords()));
-    });
   }
 
   run(run: SandboxRun): Promise<RunReport> {
@@ -160,7 +122,7 @@ class SupervisedSandbox implements Sandbox {
       this.#limitGroup(
         limits.memoryMb,
         limits.processes,
-        Math.ceil((run.stdin.length + limits.outputBytes) / MIB),
+        this.#supervisorMb(run.stdin.length + limits.outputBytes),
       );
     } catch (cause) {
       // What the compiler left in /w is more than the program may use: the program's doing, not ours.
@@ -169,7 +131,10 @@ class SupervisedSandbox implements Sandbox {
     }
     this.#maxFrame = limits.outputBytes + 2 * MIB;
     return new Promise((resolve, reject) => {
-      const timer = setTimeout(() => this.#fail("the supervisor does not answer"), limits.timeMs + GRACE_MS);
+      const timer = setTimeout(
+        () => this.#fail("the supervisor does not answer"),
+        limits.timeMs + (this.#hasAnswered ? GRACE_MS : START_MS),
+      );
       this.#pending = { run, chunks: { stdout: [], stderr: [] }, timer, resolve, reject };
       this.#control.write(
         runFrame({
@@ -185,6 +150,12 @@ class SupervisedSandbox implements Sandbox {
         }),
       );
     });
+  }
+
+  /** The supervisor lives in the group too, with what it holds of the run's input and output. */
+  #supervisorMb(bytes: number): number {
+    const mb = Math.ceil(bytes / MIB);
+    return this.#isPerl ? PERL_MB + PERL_COPIES * (mb - 1) + 1 : mb;
   }
 
   /** Writes to the control group only what changed: most tests of a program have the same limits. */
@@ -228,13 +199,31 @@ class SupervisedSandbox implements Sandbox {
     if (report === null) throw new RangeError(`a frame of type ${JSON.stringify(type)}`);
     clearTimeout(pending.timer);
     this.#pending = null;
+    this.#hasAnswered = true;
     const { stdout, stderr } = pending.chunks;
+    const groupMs = this.#cpuSinceLast(report.cpuMs === null);
     pending.resolve({
       ...report,
+      // The larger: rusage misses children that nobody waited for, the group counts our own copying too.
+      cpuMs: report.cpuMs === null ? null : Math.max(report.cpuMs, groupMs),
       stdout: stdout.length > 0 ? Buffer.concat([...stdout, report.stdout]) : report.stdout,
       stderr: stderr.length > 0 ? Buffer.concat([...stderr, report.stderr]) : report.stderr,
-      outOfMemory: this.#ranOutOfMemory(),
+      outOfMemory: this.#ranOutOfMemory() || this.#hasNoRoom(report),
     });
+  }
+
+  /** The group's memory is so full (of what the compiler left in /w) that the kernel refused us a process: no fault of ours. */
+  #hasNoRoom({ kind, code }: RunReport): boolean {
+    return kind === "broken" && code === constants.errno.ENOMEM && this.#host.cgroups?.memory != null;
+  }
+
+  /** What a killed tree costs to take down falls into the next run's span, which then goes without this figure. */
+  #cpuSinceLast(wasKilled: boolean): number {
+    const now = this.#cgroup?.cpuMs() ?? 0;
+    const used = this.#isTakingDown ? 0 : now - this.#cpuMs;
+    this.#cpuMs = now;
+    this.#isTakingDown = wasKilled;
+    return used;
   }
 
   #fail(why: string): void {

@@ -5,12 +5,18 @@ import { PATH } from "./bubblewrap.js";
 import type { CgroupParents } from "./cgroup.js";
 import type { RunLimits, RunReport } from "./protocol.js";
 
+/** The program that is pid 1 of a sandbox, in two makes with one protocol. */
+export interface Supervisor {
+  readonly kind: "c" | "perl";
+  readonly path: string;
+}
+
 /** What this machine has to build sandboxes from; `probeHost` finds it. */
 export interface Host {
   readonly bubblewrap: Bubblewrap;
   readonly cgroups: CgroupParents | null;
   /** null: a bubblewrap per test. */
-  readonly supervisor: string | null;
+  readonly supervisor: Supervisor | null;
   /** bubblewrap started by uid 0 isolates nothing (its only id maps to the host's root), so root drops to 61000 + slot. */
   readonly isRoot: boolean;
   readonly filter: Buffer;

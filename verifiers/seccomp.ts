@@ -9,7 +9,9 @@
 import { ConfigError } from "../core/index.js";
 
 const EPERM = 1;
+const EMFILE = 24;
 const ENOSYS = 38;
+const EPROTONOSUPPORT = 93;
 const EAFNOSUPPORT = 97;
 const RETURN_ALLOW = 0x7fff0000;
 const RETURN_ERRNO = 0x00050000;
@@ -24,7 +26,13 @@ const X32_BIT = 0x40000000;
 /** NEWNS, NEWCGROUP, NEWUTS, NEWIPC, NEWUSER, NEWPID, NEWNET. */
 const CLONE_NEW_NAMESPACES = 0x7e020000;
 const ALLOWED_SOCKETS = [1, 2, 10]; // AF_UNIX, AF_INET, AF_INET6: the network namespace is empty anyway
-const TERMINAL_INJECTION = [0x5412, 0x541c]; // TIOCSTI, TIOCLINUX
+/** The default, ICMP, TCP, UDP, ICMPv6: asking for another makes the host's kernel load its module. */
+const ALLOWED_PROTOCOLS = [0, 1, 6, 17, 58];
+/** TIOCSTI and TIOCLINUX inject keystrokes; TIOCSETD makes the host's kernel load a line discipline. */
+const REFUSED_IOCTLS = [0x5412, 0x541c, 0x5423];
+/** Pid 1 of a test is ours and has the program's uid, which is all that these calls ask for. */
+const INIT_PID = 1;
+const PRIO_USER = 2;
 
 /** name: [x86-64, arm64]; -1 where the architecture lacks the call. */
 const REFUSED: Readonly<Record<string, readonly [x64: number, arm64: number]>> = {
@@ -88,9 +96,24 @@ const UNKNOWN: typeof REFUSED = {
   io_uring_register: [427, 427],
   clone3: [435, 435],
   memfd_secret: [447, 447],
+  /** Its contexts count against one number for the whole host (fs.aio-max-nr). */
+  io_setup: [206, 0],
 };
-/** Its pages escape RLIMIT_DATA, so it goes where no cgroup counts memory. */
-const MEMFD_CREATE = [319, 279] as const;
+/** Instances are counted by user, so that one program could take them from all others. Answered as if it had. */
+const USED_UP: typeof REFUSED = { inotify_init: [253, -1], inotify_init1: [294, 26] };
+/** Without effect on what a program can write to, but it would make the host write its disks. Answered 0. */
+const IDLE: typeof REFUSED = { sync: [162, 81], syncfs: [306, 267] };
+/** What they hold escapes RLIMIT_DATA and RLIMIT_AS, so they go where no cgroup counts memory. */
+const UNCOUNTED: typeof REFUSED = { memfd_create: [319, 279], shmget: [29, 194], msgget: [68, 186] };
+/** Limits and priorities of other processes: the first argument must not be our init. */
+const ON_PROCESS: typeof REFUSED = {
+  prlimit64: [302, 261],
+  sched_setaffinity: [203, 122],
+  sched_setscheduler: [144, 119],
+  sched_setparam: [142, 118],
+  sched_setattr: [314, 274],
+};
+const SETPRIORITY = [141, 140] as const;
 const CLONE = [56, 220] as const;
 const SOCKET = [41, 198] as const;
 const SOCKETPAIR = [53, 199] as const;
@@ -98,10 +121,10 @@ const IOCTL = [16, 29] as const;
 
 /**
  * @param arch - process.arch of the host
- * @param denyMemfd - also refuse memfd_create
+ * @param countsMemory - a cgroup does; without one, memory that resource limits miss is refused
  * @throws ConfigError on an architecture without a table
  */
-export function seccompFilter(arch: string, denyMemfd: boolean): Buffer {
+export function seccompFilter(arch: string, countsMemory: boolean): Buffer {
   if (arch !== "x64" && arch !== "arm64") {
     throw new ConfigError({ at: "this machine", got: arch, need: "x64 or arm64 to filter system calls" });
   }
@@ -123,6 +146,21 @@ export function seccompFilter(arch: string, denyMemfd: boolean): Buffer {
     body();
     code[at]![2] = code.length - at - 1;
   };
+  /** The kernel looks at the low 32 bits of these arguments alone, and so do we. */
+  const refuseArgument = (index: number, values: readonly number[], number: number) => {
+    emit(LOAD, 0, 0, 16 + 8 * index);
+    for (const value of values) {
+      emit(JUMP_EQUAL, 0, 1, value);
+      errno(number);
+    }
+  };
+  const requireArgument = (index: number, values: readonly number[], number: number) => {
+    emit(LOAD, 0, 0, 16 + 8 * index);
+    values.forEach((value, i) => {
+      emit(JUMP_EQUAL, values.length - i, 0, value);
+    });
+    errno(number);
+  };
 
   emit(LOAD, 0, 0, 4);
   emit(JUMP_EQUAL, 1, 0, arch === "x64" ? 0xc000003e : 0xc00000b7);
@@ -134,29 +172,35 @@ export function seccompFilter(arch: string, denyMemfd: boolean): Buffer {
   }
   for (const call of Object.values(REFUSED)) refuse(call, EPERM);
   for (const call of Object.values(UNKNOWN)) refuse(call, ENOSYS);
-  if (denyMemfd) refuse(MEMFD_CREATE, ENOSYS);
+  for (const call of Object.values(USED_UP)) refuse(call, EMFILE);
+  for (const call of Object.values(IDLE)) refuse(call, 0);
+  if (!countsMemory) for (const call of Object.values(UNCOUNTED)) refuse(call, ENOSYS);
   onCall(CLONE, () => {
     emit(LOAD, 0, 0, 16);
     emit(JUMP_ANY_BIT, 0, 1, CLONE_NEW_NAMESPACES);
     errno(EPERM);
     emit(RETURN, 0, 0, RETURN_ALLOW);
   });
+  for (const call of Object.values(ON_PROCESS)) {
+    onCall(call, () => {
+      refuseArgument(0, [INIT_PID], EPERM);
+      emit(RETURN, 0, 0, RETURN_ALLOW);
+    });
+  }
+  onCall(SETPRIORITY, () => {
+    refuseArgument(0, [PRIO_USER], EPERM);
+    refuseArgument(1, [INIT_PID], EPERM);
+    emit(RETURN, 0, 0, RETURN_ALLOW);
+  });
   for (const call of [SOCKET, SOCKETPAIR]) {
     onCall(call, () => {
-      emit(LOAD, 0, 0, 16);
-      ALLOWED_SOCKETS.forEach((family, i) => {
-        emit(JUMP_EQUAL, ALLOWED_SOCKETS.length - i, 0, family);
-      });
-      errno(EAFNOSUPPORT);
+      requireArgument(0, ALLOWED_SOCKETS, EAFNOSUPPORT);
+      requireArgument(2, ALLOWED_PROTOCOLS, EPROTONOSUPPORT);
       emit(RETURN, 0, 0, RETURN_ALLOW);
     });
   }
   onCall(IOCTL, () => {
-    emit(LOAD, 0, 0, 24);
-    for (const request of TERMINAL_INJECTION) {
-      emit(JUMP_EQUAL, 0, 1, request);
-      errno(EPERM);
-    }
+    refuseArgument(1, REFUSED_IOCTLS, EPERM);
     emit(RETURN, 0, 0, RETURN_ALLOW);
   });
   emit(RETURN, 0, 0, RETURN_ALLOW);
@@ -178,7 +222,11 @@ function encode(code: readonly (readonly [number, number, number, number])[]): B
 export const SYSTEM_CALLS: typeof REFUSED = {
   ...REFUSED,
   ...UNKNOWN,
-  memfd_create: MEMFD_CREATE,
+  ...USED_UP,
+  ...IDLE,
+  ...UNCOUNTED,
+  ...ON_PROCESS,
+  setpriority: SETPRIORITY,
   clone: CLONE,
   socket: SOCKET,
   socketpair: SOCKETPAIR,

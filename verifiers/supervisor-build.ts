@@ -1,4 +1,4 @@
-/** Compiles the sandbox's supervisor once; the result is kept under .cache/ by the hash of its source. */
+/** The sandbox's supervisor: in C, compiled once and kept under .cache/ by the hash of its source, or in Perl. */
 import { execFileSync } from "node:child_process";
 import { createHash } from "node:crypto";
 import {
@@ -14,10 +14,12 @@ import {
 } from "node:fs";
 import { homedir, tmpdir } from "node:os";
 import { join } from "node:path";
-import { packageRoot } from "../core/index.js";
+import { ConfigError, packageRoot } from "../core/index.js";
+import { PERL } from "./bubblewrap.js";
+import type { Supervisor } from "./sandbox.js";
 
 export interface SupervisorBuild {
-  /** null: no C compiler, or it failed; each test then gets a bubblewrap of its own. */
+  /** null: no C compiler, or it failed; the one in Perl then takes its place. */
   readonly path: string | null;
   readonly note: string;
 }
@@ -74,4 +76,29 @@ export function buildSupervisor(source = join(packageRoot, "verifiers", "supervi
   }
   rmSync(trial, { force: true });
   return { path: null, note: `no supervisor: ${problems[0] ?? "no C compiler"}` };
+}
+
+/**
+ * What may start the tests, best first; null is a bubblewrap for each.
+ * @throws ConfigError where what was asked for alone cannot be had
+ */
+export function supervisorsFor(mode: "auto" | "supervisor" | "perl" | "single"): {
+  readonly supervisors: readonly (Supervisor | null)[];
+  readonly supervisorNote: string;
+} {
+  if (mode === "single") return { supervisors: [null], supervisorNote: "as asked" };
+  const perl: Supervisor = { kind: "perl", path: join(packageRoot, "verifiers", "supervisor.pl") };
+  const hasPerl = existsSync(PERL);
+  if (mode === "perl") {
+    if (hasPerl) return { supervisors: [perl], supervisorNote: "as asked" };
+    throw new ConfigError({ at: "the sandbox", need: `${PERL}`, fix: "apt-get install perl-base" });
+  }
+  const { path, note } = buildSupervisor();
+  if (mode === "supervisor" && path === null) {
+    const fix = "apt-get install gcc libc6-dev";
+    throw new ConfigError({ at: "the sandbox", need: "a C compiler for its supervisor", got: note, fix });
+  }
+  const compiled: Supervisor[] = path === null ? [] : [{ kind: "c", path }];
+  if (mode === "supervisor") return { supervisors: compiled, supervisorNote: note };
+  return { supervisors: [...compiled, ...(hasPerl ? [perl] : []), null], supervisorNote: note };
 }

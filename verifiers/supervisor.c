@@ -3,6 +3,10 @@
  * compiler once and then each test, every run in pid, mount and ipc namespaces of its own, with fresh /tmp, /dev/shm and
  * /proc, resource limits, no capabilities, no_new_privs and a seccomp filter that the host sends.
  *
+ * Started with the number of control groups to join as its argument: descriptors 5, 6, ... are their open `tasks` or
+ * `cgroup.procs`. A process that moves itself, alone in its thread group, waits for nobody (10 us); moved by another, the
+ * kernel first waits for a grace period (10 ms, measured, a group).
+ *
  * Frames on fd 3, both ways: u32 type, u32 length, payload; little-endian (x86-64 and arm64 both are).
  *   host -> 'S' seccomp filter | 'F' file | 'R' run | 'I' more stdin (streamed run) | 'E' end of stdin
  *   <- host: 'O' stdout chunk, 'P' stderr chunk (streamed or large output) | 'D' done
@@ -36,6 +40,11 @@
 #include <unistd.h>
 
 #define CONTROL 3
+#define FIRST_GROUP 5
+#ifndef CLOSE_RANGE_CLOEXEC
+#define CLOSE_RANGE_CLOEXEC 4u
+#endif
+#define PROGRAM_BYTES "size=134217728,nr_inodes=65536,mode=0755"
 #define CHUNK 65536
 #define FLAG_COMPILE 1u  /* /w writable and current, instead of read-only with links to it in /tmp */
 #define FLAG_STREAM 2u   /* stdin comes in frames, output leaves at once */
@@ -65,6 +74,7 @@ struct stream {
 
 static struct sock_filter *filter;
 static unsigned short filter_length;
+static struct rlimit inherited[RLIM_NLIMITS];
 
 static uint64_t now_us(void) {
   struct timespec t;
@@ -98,6 +108,11 @@ static void *allocate(size_t size) {
   return block;
 }
 
+static void die(int code, const char *what) {
+  dprintf(2, "%s: %s\n", what, strerror(errno));
+  _exit(code);
+}
+
 static void send_frame(uint32_t type, const void *payload, size_t size) {
   uint32_t header[2] = {type, (uint32_t)size};
   write_all(header, sizeof header);
@@ -114,18 +129,16 @@ static void fail(int status_fd, enum kind kind, const char *what) {
 }
 
 static void limit(int status_fd, int resource, uint64_t soft, uint64_t hard) {
-  struct rlimit old, want = {soft, hard};
-  getrlimit(resource, &old);
-  if (want.rlim_max > old.rlim_max) want.rlim_max = old.rlim_max;
+  struct rlimit want = {soft, hard};
+  if (want.rlim_max > inherited[resource].rlim_max) want.rlim_max = inherited[resource].rlim_max;
   if (want.rlim_cur > want.rlim_max) want.rlim_cur = want.rlim_max;
   if (setrlimit(resource, &want) < 0) fail(status_fd, BROKEN, "setrlimit");
 }
 
+/* The bounding set is empty already: the supervisor emptied its own. */
 static void drop_privileges(int status_fd) {
   struct __user_cap_header_struct header = {_LINUX_CAPABILITY_VERSION_3, 0};
   struct __user_cap_data_struct none[2] = {{0}};
-  for (int cap = 0; cap <= 63; cap++)
-    if (prctl(PR_CAPBSET_DROP, cap, 0, 0, 0) < 0 && errno != EINVAL) fail(status_fd, BROKEN, "bounding set");
   prctl(PR_CAP_AMBIENT, PR_CAP_AMBIENT_CLEAR_ALL, 0, 0, 0);
   if (syscall(SYS_capset, &header, none) < 0) fail(status_fd, BROKEN, "capset");
   if (prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0) < 0) fail(status_fd, BROKEN, "no_new_privs");
@@ -137,22 +150,19 @@ static void exec_program(const struct request *r, char **argv, char **envp, cons
   if (setsid() < 0) fail(status_fd, BROKEN, "setsid");
   for (int fd = 0; fd < 3; fd++)
     if (dup2(stdio[fd], fd) < 0) fail(status_fd, BROKEN, "dup2");
-  for (int fd = 3; fd < 64; fd++) fcntl(fd, F_SETFD, FD_CLOEXEC);
+  (void)syscall(SYS_close_range, 3, ~0u, CLOSE_RANGE_CLOEXEC); /* all are so already; an old kernel refuses */
   /* A process that may not be dumped does not own its /proc entry; nothing of the program runs yet. exec resets both. */
   prctl(PR_SET_DUMPABLE, 1, 0, 0, 0);
   int score = open("/proc/self/oom_score_adj", O_WRONLY | O_CLOEXEC);
   if (score >= 0) (void)!write(score, "1000", 4);
   if (score >= 0) close(score);
   prctl(PR_SET_DUMPABLE, 0, 0, 0, 0);
-  for (int number = 1; number < 65; number++) signal(number, SIG_DFL);
-  sigset_t none;
-  sigemptyset(&none);
-  sigprocmask(SIG_SETMASK, &none, NULL);
-  umask(022);
+  /* The score could be lowered again, and pid 1 be reached through its files: nobody writes to /proc from here on. */
+  if (mount(NULL, "/proc", NULL, MS_REMOUNT | MS_BIND | MS_RDONLY | MS_NOSUID | MS_NODEV | MS_NOEXEC, NULL) < 0 &&
+      !(r->flags & FLAG_NO_PROC))
+    fail(status_fd, BROKEN, "read-only /proc");
+  signal(SIGPIPE, SIG_DFL);
   if (chdir(r->flags & FLAG_COMPILE ? "/w" : "/tmp") < 0) fail(status_fd, BROKEN, "chdir");
-  limit(status_fd, RLIMIT_CORE, 0, 0);
-  limit(status_fd, RLIMIT_MEMLOCK, 0, 0);
-  limit(status_fd, RLIMIT_MSGQUEUE, 0, 0);
   limit(status_fd, RLIMIT_CPU, r->cpu_s, r->cpu_s + 1);
   limit(status_fd, RLIMIT_NPROC, r->processes, r->processes);
   limit(status_fd, RLIMIT_NOFILE, r->open_files, r->open_files);
@@ -169,9 +179,9 @@ static void exec_program(const struct request *r, char **argv, char **envp, cons
   fail(status_fd, EXEC_FAILED, argv[0]);
 }
 
-static void link_program_files(int status_fd) {
+static void link_program_files(void) {
   DIR *folder = opendir("/w");
-  if (!folder) fail(status_fd, BROKEN, "/w");
+  if (!folder) return; /* closed by what the compiler ran: the program's own loss */
   for (struct dirent *entry; (entry = readdir(folder));) {
     char from[300], to[300];
     if (entry->d_name[0] == '.' && (!entry->d_name[1] || entry->d_name[1] == '.')) continue;
@@ -193,7 +203,7 @@ static void mount_fresh(const struct request *r, int status_fd) {
     fail(status_fd, BROKEN, "mount /proc");
   if (r->flags & FLAG_COMPILE) return;
   if (mount(NULL, "/w", NULL, MS_REMOUNT | MS_BIND | MS_RDONLY | safe, NULL) < 0) fail(status_fd, BROKEN, "read-only /w");
-  link_program_files(status_fd);
+  link_program_files();
 }
 
 static void unmount_large(const char *place) {
@@ -202,13 +212,14 @@ static void unmount_large(const char *place) {
 }
 
 /* Pid 1 of one test, so that the program is not: pid 1 ignores signals that it sends to itself. */
-static void test_init(const struct request *r, char **argv, char **envp, const int stdio[3], int status_fd) {
+static void test_init(const struct request *r, char **argv, char **envp, const int stdio[3], int status_fd,
+                      const int ours[4]) {
   struct status s = {0};
   struct rusage usage;
   int state = 0;
   prctl(PR_SET_PDEATHSIG, SIGKILL, 0, 0, 0);
-  for (int fd = CONTROL; fd < 64; fd++) /* above all our copy of the pipe into the program, or it never sees an end */
-    if (fd != stdio[0] && fd != stdio[1] && fd != stdio[2] && fd != status_fd) close(fd);
+  close(CONTROL);
+  for (int i = 0; i < 4; i++) close(ours[i]); /* above all the pipe into the program, or it never sees an end */
   mount_fresh(r, status_fd);
   pid_t program = fork();
   if (program < 0) fail(status_fd, BROKEN, "fork");
@@ -296,11 +307,11 @@ static void supervise(const struct request *r, char **argv, char **envp, char *s
   struct input in = {stdin_bytes, r->stdin_bytes, 0, streamed};
   while (waitpid(-1, NULL, WNOHANG | __WALL) > 0) continue; /* earlier tests, reaped late */
   if (pipe2(to, O_CLOEXEC) || pipe2(out, O_CLOEXEC) || pipe2(err, O_CLOEXEC) || pipe2(status_pipe, O_CLOEXEC)) _exit(71);
-  const int stdio[3] = {to[0], out[1], err[1]};
+  const int stdio[3] = {to[0], out[1], err[1]}, ours[4] = {to[1], out[0], err[0], status_pipe[0]};
   const uint64_t start = now_us(), deadline = start + r->wall_us;
   const pid_t init = (pid_t)syscall(SYS_clone, SIGCHLD | CLONE_NEWPID | CLONE_NEWNS | CLONE_NEWIPC, 0, 0, 0, 0);
-  if (init == 0) test_init(r, argv, envp, stdio, status_pipe[1]);
-  if (init < 0) snprintf(s.message, sizeof s.message, "clone: %s", strerror(errno));
+  if (init == 0) test_init(r, argv, envp, stdio, status_pipe[1], ours);
+  if (init < 0) s.code = (uint32_t)errno, snprintf(s.message, sizeof s.message, "clone: %s", strerror(errno));
   close(to[0]), close(out[1]), close(err[1]), close(status_pipe[1]);
   fcntl(to[1], F_SETFL, O_NONBLOCK), fcntl(out[0], F_SETFL, O_NONBLOCK), fcntl(err[0], F_SETFL, O_NONBLOCK);
   struct pollfd p[5] = {{to[1], 0, 0}, {out[0], POLLIN, 0}, {err[0], POLLIN, 0}, {status_pipe[0], POLLIN, 0}, {CONTROL, 0, 0}};
@@ -335,8 +346,8 @@ static void supervise(const struct request *r, char **argv, char **envp, char *s
     }
   }
   reply.wall_us = now_us() - start;
-  if (init > 0) kill(init, SIGKILL);
-  if (init > 0 && forced) waitpid(init, NULL, __WALL); /* a killed tree may be large: it must not slow the next test */
+  /* All of them, not their init alone: it may have been made to run behind every process that spins. */
+  if (init > 0) kill(forced ? -1 : init, SIGKILL);
   for (int rounds = 0; p[1].fd >= 0 && rounds < 4096 && stdout_stream.total <= stdout_stream.cap; rounds++)
     if (take(p[1].fd, &stdout_stream, 'O', streamed) <= 0) break;
   for (int rounds = 0; p[2].fd >= 0 && rounds < 64; rounds++)
@@ -356,6 +367,7 @@ static void supervise(const struct request *r, char **argv, char **envp, char *s
   at = mempcpy(at, stderr_stream.bytes, reply.stderr_bytes);
   memcpy(at, s.message, reply.message_bytes);
   write_all(frame, total); /* reply first; the namespace is torn down and reaped later */
+  if (init > 0 && forced) waitpid(init, NULL, __WALL); /* a killed tree may be large: it must not slow the next test */
   free(frame), free(stdout_stream.bytes), free(stderr_stream.bytes), free(in.bytes);
 }
 
@@ -392,23 +404,57 @@ static void handle_file(uint32_t size) {
   memcpy(&name_bytes, payload, sizeof name_bytes);
   if (size < 4 || name_bytes > 250 || name_bytes + 4 > size) _exit(72);
   snprintf(path, sizeof path, "/w/%.*s", (int)name_bytes, payload + 4);
-  int fd = strchr(path + 3, '/') ? -1 : open(path, O_CREAT | O_WRONLY | O_TRUNC | O_NOFOLLOW | O_CLOEXEC, 0644);
-  if (fd < 0) _exit(73);
+  unlink(path); /* a compiler may have put anything there, a FIFO that nobody reads */
+  int fd = strchr(path + 3, '/') ? -1 : open(path, O_CREAT | O_WRONLY | O_EXCL | O_CLOEXEC, 0644);
+  if (fd < 0) die(73, path);
   for (size_t at = 4 + name_bytes; at < size;) {
     ssize_t put = write(fd, payload + at, size - at);
-    if (put <= 0) _exit(73);
+    if (put <= 0) die(73, path);
     at += (size_t)put;
   }
   close(fd);
   free(payload);
 }
 
-int main(void) {
+/* What every process of the sandbox inherits, set once. Without a core limit of 1 a host whose core_pattern is a pipe
+   starts its handler, as root, for each crash: the kernel ignores 0 there (core(5)). */
+static void tighten(void) {
+  const struct { int resource; rlim_t most; } fixed[] = {
+      {RLIMIT_CORE, 1}, {RLIMIT_MEMLOCK, 0}, {RLIMIT_MSGQUEUE, 0}, {RLIMIT_RTPRIO, 0}, {RLIMIT_NICE, 0}, {RLIMIT_SIGPENDING, 1024}};
+  for (size_t i = 0; i < sizeof fixed / sizeof *fixed; i++) {
+    struct rlimit now, want = {fixed[i].most, fixed[i].most};
+    if (getrlimit(fixed[i].resource, &now) < 0 || now.rlim_max < want.rlim_max) want.rlim_cur = want.rlim_max = now.rlim_max;
+    if (setrlimit(fixed[i].resource, &want) < 0) die(74, "setrlimit");
+  }
+  for (int resource = 0; resource < RLIM_NLIMITS; resource++) getrlimit(resource, &inherited[resource]);
+  for (int cap = 0; cap <= 63 && prctl(PR_CAPBSET_DROP, cap, 0, 0, 0) == 0; cap++) continue;
+  if (prctl(PR_CAPBSET_READ, CAP_SYS_ADMIN, 0, 0, 0) != 0) die(74, "bounding set");
+}
+
+/* bubblewrap can bound neither the files in a tmpfs nor the terminals of its /dev/pts, of which the host has 4096. */
+static void mount_own(void) {
+  const unsigned long safe = MS_NOSUID | MS_NODEV;
+  if (unshare(CLONE_NEWNS) < 0 || mount(NULL, "/", NULL, MS_REC | MS_PRIVATE, NULL) < 0) die(74, "mount namespace");
+  if (mount("w", "/w", "tmpfs", safe, PROGRAM_BYTES) < 0) die(74, "mount /w");
+  (void)!mount("pts", "/dev/pts", "devpts", MS_NOSUID | MS_NOEXEC, "newinstance,mode=0620,ptmxmode=0666,max=16");
+  if (chdir("/w") < 0) die(74, "chdir /w");
+}
+
+int main(int argc, char **argv) {
   prctl(PR_SET_DUMPABLE, 0, 0, 0, 0); /* inherited over fork, reset by exec: nobody may trace us or read our /proc */
-  signal(SIGPIPE, SIG_IGN);
-  if (syscall(SYS_close_range, CONTROL + 1, ~0u, 0) < 0) /* whatever the host's processes passed down */
+  const int groups = argc > 1 ? atoi(argv[1]) : 0;
+  for (int fd = FIRST_GROUP; fd < FIRST_GROUP + groups; fd++)
+    if (write(fd, "0", 1) != 1) die(74, "no cgroup");
+  if (syscall(SYS_close_range, CONTROL + 1, ~0u, 0) < 0) /* the groups, and whatever the host's processes passed down */
     for (int fd = CONTROL + 1; fd < 4096; fd++) close(fd);
   fcntl(CONTROL, F_SETFD, FD_CLOEXEC);
+  sigset_t none;
+  sigemptyset(&none);
+  sigprocmask(SIG_SETMASK, &none, NULL);
+  for (int number = 1; number < 65; number++) signal(number, number == SIGPIPE ? SIG_IGN : SIG_DFL);
+  umask(022);
+  tighten();
+  mount_own();
   for (;;) {
     uint32_t header[2];
     read_all(header, sizeof header);

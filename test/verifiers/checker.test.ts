@@ -276,7 +276,10 @@ checkerContract("with a bubblewrap for each run", { mode: "single" });
 
 test("a checker's sandbox that nobody uses for a while is closed", async () => {
   const options = { workers: 1, prestart: 0, bubblewrap: "bwrap", supervisorNote: "", useCgroups: true };
-  const { host } = await probeHost({ ...options, supervisor: buildSupervisor().path });
+  const { host } = await probeHost({
+    ...options,
+    supervisors: [{ kind: "c", path: buildSupervisor().path! }],
+  });
   const source = new SandboxSource(host, 1, 0);
   const checkers = new CheckerSandboxes((mounts) => source.take(mounts), 1, 20);
   const checker = loadLanguages().get("bash");

@@ -86,7 +86,7 @@ export const EXHAUSTION: readonly Case[] = [
     name: "private memory",
     language: "c",
     program: c("for (;;) { char *p = malloc(1 << 20); if (!p) abort(); memset(p, 1, 1 << 20); }"),
-    limits: SHORT,
+    limits: { ...SHORT, time_s: 5 },
     want: "memory_limit",
     withoutCgroup: ["runtime_error"],
   },

@@ -34,6 +34,7 @@ beforeAll(() => {
     "dist/verifiers",
     "configs/languages",
     "verifiers/supervisor.c",
+    "verifiers/supervisor.pl",
   ];
   const needs = ["node_modules/zod", "node_modules/yaml", "test/verifiers/child-judge.mjs"];
   for (const part of [...parts, ...needs])

@@ -29,6 +29,7 @@ const isolation: Isolation = {
   seccomp: true,
   memory: "cgroup v1",
   processes: "cgroup v1",
+  cpu: "cgroup v1",
   proc: "fresh",
   tree_memory_accounting: true,
   notes: [],
@@ -78,7 +79,7 @@ describe("the key", () => {
     ["stopping early", { stopAfterFailures: 1 }],
     ["how much output is kept", { keepChars: 101 }],
     ["the feedback's budget", { feedback: { maxChars: 10 } }],
-    ["the isolation", { isolation: { ...isolation, mode: "bubblewrap per test" } }],
+    ["the isolation", { isolation: { ...isolation, mode: "single" } }],
   ])("differs when %s differs", (_, changes) => {
     expect(verdictKey({ ...judging(), ...changes })).not.toBe(verdictKey(judging()));
   });
