@@ -273,6 +273,7 @@ if open("stdout.txt").read() == "bomb\\n":
 
 checkerContract("with a supervisor", { mode: "supervisor" });
 checkerContract("with a bubblewrap for each run", { mode: "single" });
+checkerContract("with a supervisor in Perl", { mode: "perl" });
 
 test("a checker's sandbox that nobody uses for a while is closed", async () => {
   const options = { workers: 1, prestart: 0, bubblewrap: "bwrap", supervisorNote: "", useCgroups: true };
