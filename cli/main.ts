@@ -15,6 +15,7 @@ import { serveCommand } from "./serve.js";
 import { tasksCommand } from "./tasks.js";
 import { trainCommand } from "./train.js";
 import { warmStartCommand } from "./warm-start.js";
+import { workerCommand } from "./worker.js";
 
 const { version } = JSON.parse(readFileSync(join(packageRoot, "package.json"), "utf8")) as {
   version: string;
@@ -47,6 +48,7 @@ for (const command of [
   tasksCommand(),
   serveCommand(),
   configCommand(),
+  workerCommand(),
   warmStartCommand(),
 ]) {
   program.addCommand(command.copyInheritedSettings(program));

@@ -27,7 +27,7 @@ export const resultKey = (solution: Solution, judging: string): string =>
     .digest("hex")
     .slice(0, 16);
 
-/** A result line. `isolation` says what this host enforced. */
+/** A result line. `isolation` says what the host that judged enforced: this one, or the worker that is named. */
 export function resultRow(
   solution: Solution,
   verdict: Verdict,
@@ -45,7 +45,10 @@ export function resultRow(
     feedback: verdict.feedback,
     tests: verdict.tests,
     comparator: verdict.comparator,
-    isolation,
+    isolation: verdict.judgedBy?.isolation ?? isolation,
+    ...(verdict.judgedBy === undefined
+      ? {}
+      : { worker: verdict.judgedBy.worker, tool_version: verdict.judgedBy.tool_version }),
     cached: verdict.cached,
     ...(verdict.reason === undefined ? {} : { reason: verdict.reason }),
     key,

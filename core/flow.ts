@@ -150,6 +150,15 @@ export interface TestOutcome {
   readonly message?: string;
 }
 
+/** The machine that judged, where it was another one. */
+export interface JudgedBy {
+  readonly worker: string;
+  /** First line of the language's probe there. */
+  readonly tool_version: string | null;
+  /** What that machine enforced. */
+  readonly isolation: Readonly<Record<string, unknown>>;
+}
+
 /** What execution showed of one program. `reward` is 1 accepted, 0 failed, null for infrastructure. */
 export interface Verdict {
   readonly status: Status;
@@ -164,6 +173,8 @@ export interface Verdict {
   /** Set for `infrastructure` only: what went wrong on our side. */
   readonly reason?: string;
   readonly cached: boolean;
+  /** Absent for this machine, of which the pool knows what it enforces. */
+  readonly judgedBy?: JudgedBy;
 }
 
 /** A rollout with everything the objective needs. `teacherPromptIds` is null where the self-teacher has nothing to show. */

@@ -1,5 +1,5 @@
 export { ConfigError, InfrastructureError } from "./errors.js";
-export type { FinishReason, Rollout, Sample, Status, TestOutcome, Verdict } from "./flow.js";
+export type { FinishReason, JudgedBy, Rollout, Sample, Status, TestOutcome, Verdict } from "./flow.js";
 export {
   Checker,
   COMPARATORS,

@@ -30,6 +30,7 @@ const IS_HERE = {
   gcc: () => hasCommand("gcc"),
   "libc6-dev": () => existsSync("/usr/include/stdio.h"),
   python3: () => existsSync("/usr/bin/python3"),
+  "redis-server": () => hasCommand("redis-server"),
   chromium: () => existsSync(SWIFTSHADER),
   libvulkan1: () => hasLibrary("libvulkan.so.1"),
   "python3-torch": () => existsSync("/usr/lib/python3/dist-packages/torch/__init__.py"),
@@ -41,7 +42,7 @@ const IS_HERE = {
 /** @type {Readonly<Record<"start" | "test" | "bench" | "bench:judge", readonly SystemPackage[]>>} */
 export const PACKAGES = {
   start: ["bubblewrap", "lua5.4", "gcc", "libc6-dev"],
-  test: ["bubblewrap", "lua5.4", "gcc", "libc6-dev", "python3", "chromium", "libvulkan1"],
+  test: ["bubblewrap", "lua5.4", "gcc", "libc6-dev", "python3", "redis-server", "chromium", "libvulkan1"],
   bench: ["python3-torch", "libopenblas0-pthread"],
   "bench:judge": ["bubblewrap", "lua5.4", "gcc", "libc6-dev", "python3"],
 };

@@ -38,7 +38,8 @@ export interface PoolStats {
 export interface VerifierPool {
   /** Never rejects for what a program does; rejects with ConfigError for a language that no file defines. */
   verify(submission: Submission): Promise<Verdict>;
-  readonly isolation: Isolation;
+  /** Of this machine; null where others judge: then each verdict says it of the machine it came from. */
+  readonly isolation: Isolation | null;
   readonly stats: () => PoolStats;
   close(): Promise<void>;
 }
@@ -68,7 +69,10 @@ export interface Streams {
 }
 
 export interface LocalPool extends VerifierPool {
+  readonly isolation: Isolation;
   readonly languages: LanguageSet;
+  /** Programs at a time. */
+  readonly workers: number;
   /** @throws InfrastructureError when our own machinery failed every time */
   run(program: ProgramRun): Promise<JobResult>;
   runStreamed(program: ProgramRun, streams: Streams): Promise<JobResult>;
@@ -125,6 +129,7 @@ interface Queued {
 
 class BrokeredPool implements LocalPool {
   readonly languages: LanguageSet;
+  readonly workers: number;
   readonly isolation: Isolation;
   readonly #options: LocalPoolOptions;
   readonly #brokerOptions: BrokerOptions;
@@ -144,6 +149,7 @@ class BrokeredPool implements LocalPool {
   constructor(options: LocalPoolOptions, workers: number, brokerOptions: BrokerOptions, broker: Broker) {
     this.#options = options;
     this.#brokerOptions = brokerOptions;
+    this.workers = workers;
     this.#mayRun = workers + AHEAD;
     this.#broker = broker;
     this.languages = options.languages;

@@ -1,0 +1,132 @@
+/** Connections to Redis: opened with one clear error, kept through outages, never printed with their password. */
+import { Redis } from "ioredis";
+import { ConfigError } from "../../core/index.js";
+
+export interface RedisAddress {
+  readonly url: string;
+  /** The same without user and password: the only form that messages show. */
+  readonly shown: string;
+  /** What a person should know before trusting this server; null where nothing is wrong. */
+  readonly warning: string | null;
+}
+
+const LOOPBACK = /^(localhost|127\.\d+\.\d+\.\d+|\[?::1\]?)$/;
+const OLDEST = [6, 2] as const;
+
+/**
+ * @param at - where the address came from, for the message
+ * @throws ConfigError, which does not repeat the text: it may hold a password
+ */
+export function readRedisUrl(text: string, at: string): RedisAddress {
+  let url: URL;
+  try {
+    url = new URL(text);
+    if (!/^rediss?:$/.test(url.protocol) || url.hostname === "") throw new Error("not Redis");
+  } catch {
+    throw new ConfigError({
+      at,
+      need: "an address like redis://host:6379, or rediss://user:password@host:6379/0 with TLS",
+    });
+  }
+  const isOpen = url.password === "" && !LOOPBACK.test(url.hostname);
+  const shown = `${url.protocol}//${url.host}${url.pathname === "/" ? "" : url.pathname}`;
+  return {
+    url: text,
+    shown,
+    warning: isOpen
+      ? `${shown} is asked without a password: whoever reaches it can have programs judged and forge verdicts. Set one (requirepass, or ACL users), and use rediss:// across networks.`
+      : null,
+  };
+}
+
+export interface ConnectionWatcher {
+  /** Once an outage, with its reason. */
+  onLost(reason: string): void;
+  onBack(): void;
+}
+
+const OPTIONS = {
+  lazyConnect: true,
+  // BullMQ requires it, and it is what an outage needs: commands wait for the server instead of failing.
+  maxRetriesPerRequest: null,
+  keepAlive: 10_000,
+  retryStrategy: (attempt: number) => Math.min(50 * 2 ** Math.min(attempt, 7), 5000),
+};
+
+/** The server answered and refused us: trying again would not help. */
+const isRefusal = (error: Error): boolean =>
+  /^(NOAUTH|WRONGPASS|NOPERM|ERR invalid password)/.test(error.message);
+
+/**
+ * Opens a connection that from then on reconnects by itself.
+ * @param patience - "fail": an unreachable server is a ConfigError. "wait": it is waited for, `onLost` says so
+ * @throws ConfigError when the server refuses the password, is too old, or (patience "fail") does not answer
+ */
+export async function connectRedis(
+  address: RedisAddress,
+  patience: "fail" | "wait",
+  watcher: ConnectionWatcher,
+): Promise<Redis> {
+  const redis = new Redis(address.url, OPTIONS);
+  let isLost = false;
+  let lastError: Error = new Error("the connection was closed");
+  const opened = new Promise<void>((resolve, reject) => {
+    redis.on("error", (error: Error) => {
+      lastError = error;
+      if (patience === "fail" || isRefusal(error)) reject(error);
+    });
+    redis.on("close", () => {
+      if (isLost || redis.status === "end") return;
+      isLost = true;
+      watcher.onLost(lastError.message);
+    });
+    redis.on("ready", () => {
+      resolve();
+      if (isLost) watcher.onBack();
+      isLost = false;
+    });
+  });
+  redis.connect().catch(() => {}); // `opened` tells, with the reason
+  try {
+    await opened;
+    await checkServer(redis, address);
+    return redis;
+  } catch (cause) {
+    redis.disconnect();
+    if (cause instanceof ConfigError) throw cause;
+    throw new ConfigError({
+      at: address.shown,
+      need: "a Redis server that lets us in",
+      fix: `It said: ${(cause as Error).message}.`,
+      cause,
+    });
+  }
+}
+
+/** A second connection, for commands that block. */
+export function blockingTwin(redis: Redis): Redis {
+  const twin = redis.duplicate();
+  twin.on("error", () => {}); // the first connection tells of outages
+  return twin;
+}
+
+async function checkServer(redis: Redis, address: RedisAddress): Promise<void> {
+  const version = /^redis_version:(\d+)\.(\d+)/m.exec(await redis.info("server"));
+  if (version === null) return; // a compatible server of another name
+  const [major, minor] = [Number(version[1]), Number(version[2])];
+  if (major > OLDEST[0] || (major === OLDEST[0] && minor >= OLDEST[1])) return;
+  throw new ConfigError({
+    at: address.shown,
+    got: `${major}.${minor}`,
+    need: `Redis ${OLDEST.join(".")} or newer`,
+  });
+}
+
+/** A server that throws keys away under pressure loses programs; they are sent again, but slowly. */
+export async function evictionWarning(redis: Redis): Promise<string | null> {
+  const memory = await redis.info("memory");
+  const policy = /^maxmemory_policy:(\S+)/m.exec(memory)?.[1] ?? "noeviction";
+  const limit = Number(/^maxmemory:(\d+)/m.exec(memory)?.[1] ?? 0);
+  if (limit === 0 || policy === "noeviction") return null;
+  return `Redis may evict what is queued (maxmemory-policy ${policy}): set it to noeviction.`;
+}

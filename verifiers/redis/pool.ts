@@ -1,0 +1,334 @@
+/** The client's side: programs go into the queue of their language, verdicts come back by a list of the client's own. */
+import { randomUUID } from "node:crypto";
+import { setTimeout as sleep } from "node:timers/promises";
+import type { Redis } from "ioredis";
+import type { Limits, Task, Verdict } from "../../core/index.js";
+import type { Language, LanguageSet } from "../languages.js";
+import type { PoolStats, Submission, VerifierPool } from "../pool.js";
+import { noProgramVerdict } from "../verdict.js";
+import { cacheKey, VerdictCache } from "../verdict-cache.js";
+import {
+  blockingTwin,
+  connectRedis,
+  evictionWarning,
+  type RedisAddress,
+  readRedisUrl,
+} from "./connection.js";
+import { Flight, type Lane, newLane } from "./flight.js";
+import { type Announcement, type JudgeJob, PROTOCOL, parseReply } from "./messages.js";
+import { DEFAULT_PREFIX, type Names, namesUnder, parseJobId } from "./names.js";
+import { offerOf, whoIsMissing } from "./offers.js";
+import { removeQueues, renewQueues } from "./queues.js";
+import { isDeserted, roster, sayAlive, sayGoodbye } from "./roster.js";
+
+export interface RedisPoolOptions {
+  readonly languages: LanguageSet;
+  readonly url: string;
+  /** Before every key; pools of different prefixes do not see each other. */
+  readonly prefix?: string;
+  /** How long programs wait for a worker that offers their language, or for a Redis that is gone. Seconds, default 60. */
+  readonly waitS?: number;
+  /** Programs of one language in Redis at a time. Default: twice what its workers judge at a time. */
+  readonly inFlight?: number;
+  readonly limits?: Limits;
+  readonly stopAfterFailures?: number;
+  readonly cache?: boolean;
+  /** Told what a person should know: that it waits, for whom, and that Redis is gone or back. */
+  readonly onNotice?: (text: string) => void;
+  /** Between two looks at who lives and what Redis still knows. Seconds, default 5. */
+  readonly heartbeatS?: number;
+}
+
+export interface RedisPoolStats extends PoolStats {
+  /** Sent again because Redis had forgotten them. */
+  readonly resent: number;
+  /** Results that came a second time, and were not counted. */
+  readonly repeated: number;
+}
+
+export interface RedisPool extends VerifierPool {
+  readonly languages: LanguageSet;
+  readonly stats: () => RedisPoolStats;
+  /** Of the language's tool on the workers that offer it; waits for one as a program would. null where none came. */
+  toolVersion(language: Language): Promise<string | null>;
+}
+
+/** A client that was silent for so many heartbeats is taken for dead, and its programs are dropped. */
+const SILENT_HEARTBEATS = 12;
+
+/** @throws ConfigError when no Redis answers at the address */
+export async function createRedisPool(options: RedisPoolOptions): Promise<RedisPool> {
+  const address = readRedisUrl(options.url, "the address of Redis");
+  let pool: RedisClientPool | null = null;
+  const redis = await connectRedis(address, "fail", {
+    onLost: (reason) => pool?.lostRedis(reason),
+    onBack: () => pool?.foundRedis(),
+  });
+  pool = new RedisClientPool(options, address, redis);
+  for (const warning of [address.warning, await evictionWarning(redis)])
+    if (warning !== null) options.onNotice?.(warning);
+  await pool.open();
+  return pool;
+}
+
+class RedisClientPool implements RedisPool {
+  readonly languages: LanguageSet;
+  /** What a worker enforces stands in each of its verdicts. */
+  readonly isolation = null;
+  readonly #options: RedisPoolOptions;
+  readonly #address: RedisAddress;
+  readonly #redis: Redis;
+  readonly #blocking: Redis;
+  readonly #names: Names;
+  readonly #client = randomUUID();
+  readonly #heartbeatMs: number;
+  readonly #waitS: number;
+  readonly #flight: Flight;
+  readonly #cache = new VerdictCache();
+  readonly #questions = new WeakMap<Task, string>();
+  readonly #lanes = new Map<string, Lane>();
+  readonly #said = new Set<string>();
+  #workers: readonly Announcement[] = [];
+  #loops: Promise<unknown> = Promise.resolve();
+  #wake: () => void = () => {};
+  #isClosed = false;
+  /** Redis is gone or refuses programs; by performance.now(). */
+  #troubleSince: number | null = null;
+  #trouble = "";
+  /** Workers need a moment to announce themselves to a Redis that has just come back; by performance.now(). */
+  #quietUntil = 0;
+  #cached = 0;
+
+  constructor(options: RedisPoolOptions, address: RedisAddress, redis: Redis) {
+    this.#options = options;
+    this.#address = address;
+    this.#redis = redis;
+    this.#blocking = blockingTwin(redis);
+    this.#names = namesUnder(options.prefix);
+    this.#heartbeatMs = (options.heartbeatS ?? 5) * 1000;
+    this.#waitS = options.waitS ?? 60;
+    this.languages = options.languages;
+    this.#flight = new Flight({
+      redis,
+      names: this.#names,
+      client: this.#client,
+      inFlight: options.inFlight,
+      isOpen: () => !this.#isClosed && this.#troubleSince === null,
+      onRefusal: (reason) => this.#refused(reason),
+    });
+  }
+
+  async open(): Promise<void> {
+    await this.#beat();
+    this.#loops = Promise.all([this.#beatOn(), this.#readReplies()]);
+  }
+
+  readonly stats = (): RedisPoolStats => {
+    const { judged: done, resent, repeated } = this.#flight;
+    return { ...this.#flight.counts(), done, cached: this.#cached, resent, repeated };
+  };
+
+  async verify(submission: Submission): Promise<Verdict> {
+    const { task, program } = submission;
+    const language = this.languages.get(submission.language);
+    if (program === null) return noProgramVerdict(task, language, submission.isTruncated ?? false);
+    const lane = this.#lane(language);
+    const stopAfter = submission.stopAfterFailures ?? this.#options.stopAfterFailures ?? null;
+    const judge = () => this.#judge(task, lane, program, stopAfter);
+    if (this.#options.cache === false) return judge();
+    // Of the tools that are on offer now: when a worker with another version joins, programs are judged again.
+    const key = [program, lane.queueName, lane.offer.versions, this.#question(task), stopAfter];
+    const verdict = await this.#cache.get(cacheKey(key), judge);
+    if (verdict.cached) this.#cached++;
+    return verdict;
+  }
+
+  #judge(task: Task, lane: Lane, program: string, stopAfter: number | null): Promise<Verdict> {
+    const { reference: _none, ...asked } = task;
+    const job: JudgeJob = {
+      protocol: PROTOCOL,
+      language: lane.language.name,
+      program,
+      task: { ...asked, prompt: "", limits: mergedLimits(this.#options.limits ?? {}, task.limits) },
+      stop_after_failures: stopAfter,
+    };
+    const verdict = this.#flight.submit(task, lane, job);
+    if (this.#isClosed) this.#flight.failAll(null, "the pool was closed");
+    else this.#giveUpWaiting();
+    return verdict;
+  }
+
+  /** A digest of what a task asks; taken once a task, whose tests may be large. */
+  #question(task: Task): string {
+    const known = this.#questions.get(task);
+    if (known !== undefined) return known;
+    const { id: _i, prompt: _p, reference: _r, ...asked } = task;
+    const digest = cacheKey([asked]);
+    this.#questions.set(task, digest);
+    return digest;
+  }
+
+  #lane(language: Language): Lane {
+    const known = this.#lanes.get(language.name);
+    if (known) return known;
+    const lane = newLane(language, offerOf(this.#workers, language));
+    this.#lanes.set(language.name, lane);
+    this.#lookForWorkers(lane);
+    return lane;
+  }
+
+  async toolVersion(language: Language): Promise<string | null> {
+    const lane = this.#lane(language);
+    const until = performance.now() + this.#waitS * 1000;
+    while (lane.offer.capacity === 0 && performance.now() < until && !this.#isClosed) {
+      this.#sayWhoIsMissing(lane);
+      await sleep(50);
+    }
+    return lane.offer.versions.length === 0 ? null : lane.offer.versions.join(" and ");
+  }
+
+  #notice(text: string): void {
+    if (!this.#isClosed) this.#options.onNotice?.(text);
+  }
+
+  #noticeOnce(text: string): void {
+    if (!this.#said.has(text)) this.#notice(text);
+    this.#said.add(text);
+  }
+
+  #inTrouble(reason: string): void {
+    this.#trouble = reason;
+    this.#troubleSince ??= performance.now();
+  }
+
+  lostRedis(reason: string): void {
+    this.#inTrouble(reason);
+    this.#notice(`Redis at ${this.#address.shown} is gone (${reason}); trying again until it is back.`);
+  }
+
+  foundRedis(): void {
+    this.#quietUntil = performance.now() + 2 * this.#heartbeatMs;
+    this.#notice(`Redis at ${this.#address.shown} is back.`);
+    this.#wake();
+  }
+
+  /** Out of memory, read-only: what it refused is held back until the next look. */
+  #refused(reason: string): void {
+    this.#inTrouble(reason);
+    this.#noticeOnce(`Redis at ${this.#address.shown} takes no programs (${reason}); trying again.`);
+  }
+
+  async #readReplies(): Promise<void> {
+    const key = this.#names.replies(this.#client);
+    while (!this.#isClosed) {
+      try {
+        const first = await this.#blocking.blpop(key, 5);
+        if (first === null) continue;
+        const more = (await this.#redis.lpop(key, 256)) ?? [];
+        for (const text of [first[1], ...more]) this.#take(text);
+      } catch {
+        await sleep(100); // an outage; the connection's watcher tells of it
+      }
+    }
+  }
+
+  #take(text: string): void {
+    const reply = parseReply(text);
+    const id = reply === null ? null : parseJobId(reply.id);
+    if (reply !== null && id?.client === this.#client) this.#flight.take(reply, id);
+  }
+
+  async #beatOn(): Promise<void> {
+    while (!this.#isClosed) {
+      await new Promise<void>((resolve) => {
+        const timer = setTimeout(resolve, this.#heartbeatMs);
+        this.#wake = () => {
+          clearTimeout(timer);
+          resolve();
+        };
+      });
+      if (this.#isClosed) return;
+      await this.#beat().catch((error: Error) => this.#inTrouble(error.message));
+    }
+  }
+
+  /** Everything that is looked at from time to time. */
+  async #beat(): Promise<void> {
+    if (this.#redis.status === "ready") {
+      await sayAlive(this.#redis, this.#names, this.#client, SILENT_HEARTBEATS * this.#heartbeatMs);
+      this.#workers = await roster(this.#redis, this.#names);
+      this.#troubleSince = null;
+      await this.#flight.sendForgotten();
+      await renewQueues(this.#redis, this.#names, this.#queuesUsed());
+    }
+    for (const lane of this.#lanes.values()) this.#lookForWorkers(lane);
+    this.#giveUpWaiting();
+    this.#flight.sendHeld();
+  }
+
+  #queuesUsed(): string[] {
+    return [...this.#lanes.values()].filter(({ queue }) => queue !== null).map((lane) => lane.queueName);
+  }
+
+  #lookForWorkers(lane: Lane): void {
+    lane.offer = offerOf(this.#workers, lane.language);
+    if (lane.offer.capacity > 0) lane.missingSince = null;
+    else lane.missingSince ??= performance.now();
+    if (lane.offer.versions.length > 1) {
+      const versions = lane.offer.versions.join(" and ");
+      this.#noticeOnce(`Workers have different versions of ${lane.language.name}: ${versions}.`);
+    }
+  }
+
+  #giveUpWaiting(): void {
+    const isOver = (since: number) => performance.now() - since >= this.#waitS * 1000;
+    if (this.#troubleSince !== null) {
+      const reason = `Redis at ${this.#address.shown} has been gone for ${this.#waitS} s: ${this.#trouble}`;
+      if (isOver(this.#troubleSince)) this.#flight.failAll(null, reason);
+      return;
+    }
+    for (const lane of this.#lanes.values()) {
+      if (lane.missingSince === null || !this.#flight.has(lane)) continue;
+      if (isOver(lane.missingSince))
+        this.#flight.failAll(lane, `${this.#missing(lane)} (waited ${this.#waitS} s)`);
+      else this.#sayWhoIsMissing(lane);
+    }
+  }
+
+  #missing(lane: Lane): string {
+    const place = { shownUrl: this.#address.shown, prefix: this.#options.prefix ?? DEFAULT_PREFIX };
+    return whoIsMissing(lane.language, lane.offer, place);
+  }
+
+  #sayWhoIsMissing(lane: Lane): void {
+    if (performance.now() < this.#quietUntil) return;
+    this.#noticeOnce(`Waiting up to ${this.#waitS} s: ${this.#missing(lane)}`);
+  }
+
+  async close(): Promise<void> {
+    if (this.#isClosed) return;
+    const isThere = this.#redis.status === "ready";
+    if (isThere) await this.#flight.withdrawAll();
+    this.#isClosed = true;
+    this.#flight.failAll(null, "the pool was closed");
+    if (isThere) await this.#leaveNothing().catch(() => {});
+    this.#wake();
+    this.#blocking.disconnect();
+    await Promise.all([...this.#lanes.values()].map(({ queue }) => queue?.close()));
+    this.#redis.disconnect();
+    await this.#loops;
+  }
+
+  async #leaveNothing(): Promise<void> {
+    await sayGoodbye(this.#redis, this.#names, this.#client);
+    if (!(await isDeserted(this.#redis, this.#names))) return;
+    await removeQueues(this.#redis, this.#names, this.#queuesUsed());
+  }
+}
+
+/** The run's limits under the task's: a task that sets the wall time alone sets the CPU time with it. */
+function mergedLimits(run: Limits, task: Limits): Limits {
+  const { cpu_s, ...rest } = run;
+  const hasOwnTime = task.time_s !== undefined && task.cpu_s === undefined;
+  return { ...rest, ...(hasOwnTime || cpu_s === undefined ? {} : { cpu_s }), ...task };
+}
