@@ -21,16 +21,18 @@ export interface LanguageCheck {
 export interface CheckOptions {
   /** Names or aliases; default: all. */
   readonly names?: readonly string[];
+  /** Probe and self-test only. */
+  readonly isQuick?: boolean;
   readonly onTried?: (language: Language, trial: LanguageTrial, check: LanguageCheck) => void;
 }
 
 /** @throws ConfigError for a name that no language has, and for a mistake in a file of examples */
 export function checkLanguages(pool: LocalPool, options: CheckOptions = {}): Promise<LanguageCheck[]> {
-  const { names, onTried } = options;
+  const { names, onTried, isQuick } = options;
   const chosen = names?.length ? names.map((name) => pool.languages.get(name)) : pool.languages.all;
   return Promise.all(
     [...new Set(chosen)].map(async (language) => {
-      const trial = await tryLanguage(pool, language);
+      const trial = await tryLanguage(pool, language, isQuick);
       const check = judgeTrial(language, trial);
       onTried?.(language, trial, check);
       return check;

@@ -125,7 +125,7 @@ describe("a worker", () => {
       true,
       true,
     ]);
-    expect(staying.count("judged")).toBe(6);
+    await until("the other six are told", () => staying.count("judged") === 6);
     expect(staying.has("stalled")).toBe(false); // given back, not found after a silence
     expect(await leaveAll(place, [staying])).toEqual([]);
   });

@@ -91,6 +91,29 @@ describe("verdicts", () => {
     expect(await pool.toolVersion(loadLanguages().get("lua"))).toBe(verdict.judgedBy?.tool_version);
   });
 
+  test("a checker program judges there too, in a language that both define alike", async () => {
+    const pool = await client(place.url);
+    const checker = {
+      language: "bash",
+      accepts_answer: false,
+      program: "grep -q ok stdout.txt || { echo no ok; exit 1; }",
+    };
+    const task = doubling({ comparator: { checker } });
+    const judge = (program: string) => pool.verify({ id: "s", task, language: "lua", program });
+    expect(await judge("print('all ok')")).toMatchObject({ status: "accepted", comparator: "checker" });
+    expect(await judge("print('bad')")).toMatchObject({
+      status: "wrong_answer",
+      feedback: expect.stringContaining("no ok"),
+    });
+    const elsewhere = doubling({
+      comparator: { checker: { language: "python", accepts_answer: true, program: "1" } },
+    });
+    expect(await pool.verify({ id: "s", task: elsewhere, language: "lua", program: "" })).toMatchObject({
+      status: "infrastructure",
+      reason: "its checker is a python program, and that language does not work here (worker anna)",
+    });
+  });
+
   test("a program that is asked for again is not sent again", async () => {
     const pool = await client(place.url, { cache: true });
     const submission = { id: "s", task: doubling(), language: "lua", program: "print(1)" };

@@ -6,7 +6,7 @@ import type { Language } from "../languages.js";
 import { testLimits } from "../limits.js";
 import type { LocalPool } from "../pool.js";
 import { JudgeJob, JudgeProgress, type Reply } from "./messages.js";
-import { type Names, parseJobId } from "./names.js";
+import { languageDigest, type Names, parseJobId } from "./names.js";
 import { MOST_STARTS, setAside } from "./poisoned.js";
 import { isAlive, reply } from "./roster.js";
 import type { Slots } from "./slots.js";
@@ -24,12 +24,13 @@ export interface JudgeContext {
   readonly redis: Redis;
   readonly names: Names;
   readonly pool: LocalPool;
+  /** Names of the languages that work here. */
+  readonly offered: ReadonlySet<string>;
   readonly ceilings: Ceilings;
   /** Programs judged at a time. */
   readonly slots: Slots;
   /** A program that was begun before is judged with no other such beside it: so the one that kills is found. */
   readonly alone: Slots;
-  readonly isStopping: () => boolean;
   readonly onEvent: (event: WorkerEvent) => void;
 }
 
@@ -61,7 +62,7 @@ export async function judgeJob(
   const starts = startsOf(job);
   const objection = !parsed.success
     ? `a job that this version of Retort cannot read: ${parsed.error.issues[0]?.path.join(".")}: ${parsed.error.issues[0]?.message}`
-    : objectionTo(parsed.data, language, context.ceilings);
+    : objectionTo(context, parsed.data, language);
   if (!parsed.success || objection !== null) {
     onEvent({ event: "refused", id, reason: objection ?? "" });
     await tell({ kind: "refused", reason: objection ?? "" });
@@ -93,7 +94,7 @@ async function judge(
   tell: Tell,
 ): Promise<void> {
   const { onEvent, pool } = context;
-  const { task, language, program } = asked;
+  const { task, language } = asked;
   const [id, task_id] = [job.id ?? "", task.id];
   try {
     await job.updateProgress({ starts: [...starts, context.name] });
@@ -103,18 +104,25 @@ async function judge(
   onEvent({ event: "taken", id, task_id, language });
   await tell({ kind: "started" });
   const since = performance.now();
-  const stop = asked.stop_after_failures;
-  const verdict = await pool.verify({
-    id,
-    task,
-    language,
-    program,
-    ...(stop === null ? {} : { stopAfterFailures: stop }),
-  });
-  const isHeard = await tell({ kind: "verdict", verdict });
+  const answer = await verdictOn(pool, asked, id);
+  const isHeard = await tell(answer);
   const seconds = (performance.now() - since) / 1000;
-  onEvent({ event: "judged", id, task_id, language, status: verdict.status, seconds });
+  if (answer.kind === "refused") return onEvent({ event: "refused", id, reason: answer.reason });
+  onEvent({ event: "judged", id, task_id, language, status: answer.verdict.status, seconds });
   if (!isHeard) onEvent({ event: "dropped", id, reason: "its client is gone" });
+}
+
+async function verdictOn(pool: LocalPool, asked: JudgeJob, id: string): Promise<Answer> {
+  const { task, language, program, stop_after_failures: stop } = asked;
+  const submission = { id, task, language, program };
+  try {
+    const verdict = await pool.verify(
+      stop === null ? submission : { ...submission, stopAfterFailures: stop },
+    );
+    return { kind: "verdict", verdict };
+  } catch (error) {
+    return { kind: "refused", reason: (error as Error).message }; // what the pool refuses before it runs anything
+  }
 }
 
 /** The workers that began to judge it. */
@@ -124,7 +132,19 @@ function startsOf(job: Job): readonly string[] {
 }
 
 /** Why this worker must not judge it; null where it may. */
-function objectionTo(asked: JudgeJob, language: Language, ceilings: Ceilings): string | null {
+function objectionTo(
+  { ceilings, pool, offered }: JudgeContext,
+  asked: JudgeJob,
+  language: Language,
+): string | null {
+  const { comparator } = asked.task;
+  if (typeof comparator !== "string") {
+    const checker = pool.languages.find(comparator.checker.language);
+    if (checker === undefined || !offered.has(checker.name))
+      return `its checker is a ${comparator.checker.language} program, and that language does not work here`;
+    if (languageDigest(checker) !== asked.checker_digest)
+      return `its checker is a ${checker.name} program, and ${checker.name}.yaml differs here`;
+  }
   if (asked.language !== language.name) return `a ${asked.language} program in the queue of ${language.name}`;
   const limits = testLimits(language, {}, asked.task.limits);
   const wants = [

@@ -13,6 +13,8 @@ export const JudgeJob = z.strictObject({
   /** Without prompt and references, with the run's limits merged into its own. */
   task: Task,
   stop_after_failures: z.int().positive().nullable(),
+  /** Of the definition of the checker's language; null: no checker. */
+  checker_digest: z.string().nullable(),
 });
 export type JudgeJob = z.infer<typeof JudgeJob>;
 

@@ -34,10 +34,18 @@ export const namesUnder = (prefix: string = DEFAULT_PREFIX): Names => ({
 
 /**
  * Digest of all in a language's file that decides a verdict: a worker takes only programs whose language has its own
- * digest. What only people and policies read (prompt, install, ...) may differ.
+ * digest. What only people and policies read (prompt, install, ...) may differ, and where a machine keeps the tools (mounts).
  */
 export function languageDigest(language: Language): string {
-  const { source: _s, prompt: _p, install: _i, container: _c, selftest: _t, ...judging } = language;
+  const {
+    source: _s,
+    prompt: _p,
+    install: _i,
+    container: _c,
+    selftest: _t,
+    mounts: _m,
+    ...judging
+  } = language;
   return createHash("sha256")
     .update(JSON.stringify(sorted(judging)))
     .digest("hex")

@@ -2,8 +2,9 @@
 import { randomUUID } from "node:crypto";
 import { setTimeout as sleep } from "node:timers/promises";
 import type { Redis } from "ioredis";
-import type { Limits, Task, Verdict } from "../../core/index.js";
-import type { Language, LanguageSet } from "../languages.js";
+import { ConfigError, type Limits, type Task, type Verdict } from "../../core/index.js";
+import type { LanguageSet } from "../language-set.js";
+import type { Language } from "../languages.js";
 import type { PoolStats, Submission, VerifierPool } from "../pool.js";
 import { noProgramVerdict } from "../verdict.js";
 import { cacheKey, VerdictCache } from "../verdict-cache.js";
@@ -16,7 +17,7 @@ import {
 } from "./connection.js";
 import { Flight, type Lane, newLane } from "./flight.js";
 import { type Announcement, type JudgeJob, PROTOCOL, parseReply } from "./messages.js";
-import { DEFAULT_PREFIX, type Names, namesUnder, parseJobId } from "./names.js";
+import { DEFAULT_PREFIX, languageDigest, type Names, namesUnder, parseJobId } from "./names.js";
 import { offerOf, whoIsMissing } from "./offers.js";
 import { removeQueues, renewQueues } from "./queues.js";
 import { isDeserted, roster, sayAlive, sayGoodbye } from "./roster.js";
@@ -133,8 +134,9 @@ class RedisClientPool implements RedisPool {
     const language = this.languages.get(submission.language);
     if (program === null) return noProgramVerdict(task, language, submission.isTruncated ?? false);
     const lane = this.#lane(language);
+    const checker = this.#checkerLanguage(task);
     const stopAfter = submission.stopAfterFailures ?? this.#options.stopAfterFailures ?? null;
-    const judge = () => this.#judge(task, lane, program, stopAfter);
+    const judge = () => this.#judge(task, lane, program, stopAfter, checker);
     if (this.#options.cache === false) return judge();
     // Of the tools that are on offer now: when a worker with another version joins, programs are judged again.
     const key = [program, lane.queueName, lane.offer.versions, this.#question(task), stopAfter];
@@ -143,7 +145,23 @@ class RedisClientPool implements RedisPool {
     return verdict;
   }
 
-  #judge(task: Task, lane: Lane, program: string, stopAfter: number | null): Promise<Verdict> {
+  /** null: no checker. @throws ConfigError for a language that no file defines */
+  #checkerLanguage({ id, comparator }: Task): Language | null {
+    if (typeof comparator === "string") return null;
+    const { language } = comparator.checker;
+    const found = this.languages.find(language);
+    if (found) return found;
+    const at = `task ${id}: comparator.checker.language`;
+    throw new ConfigError({ at, got: language, need: `one of ${this.languages.names.join(", ")}` });
+  }
+
+  #judge(
+    task: Task,
+    lane: Lane,
+    program: string,
+    stopAfter: number | null,
+    checker: Language | null,
+  ): Promise<Verdict> {
     const { reference: _none, ...asked } = task;
     const job: JudgeJob = {
       protocol: PROTOCOL,
@@ -151,6 +169,7 @@ class RedisClientPool implements RedisPool {
       program,
       task: { ...asked, prompt: "", limits: mergedLimits(this.#options.limits ?? {}, task.limits) },
       stop_after_failures: stopAfter,
+      checker_digest: checker === null ? null : languageDigest(checker),
     };
     const verdict = this.#flight.submit(task, lane, job);
     if (this.#isClosed) this.#flight.failAll(null, "the pool was closed");

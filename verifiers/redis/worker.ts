@@ -7,7 +7,8 @@ import { Worker } from "bullmq";
 import type { Redis } from "ioredis";
 import { ConfigError, packageRoot } from "../../core/index.js";
 import { checkLanguages } from "../check-languages.js";
-import type { Language, LanguageSet } from "../languages.js";
+import type { LanguageSet } from "../language-set.js";
+import type { Language } from "../languages.js";
 import { createLocalPool, type LocalPool } from "../pool.js";
 import { connectRedis, evictionWarning, readRedisUrl } from "./connection.js";
 import { type Ceilings, type JudgeContext, judgeJob, type ToolVersions } from "./judge-job.js";
@@ -55,9 +56,8 @@ export async function startRedisWorker(options: RedisWorkerOptions): Promise<Red
     cache: false, // clients have theirs; a program that comes again is to be judged again
     ...(workers === undefined ? {} : { workers }),
   });
+  let worker: JoinedWorker | null = null;
   try {
-    const versions = await workingLanguages(pool);
-    let worker: JoinedWorker | null = null;
     const redis = await connectRedis(address, "wait", {
       onLost: (reason) => onEvent({ event: "redis_lost", reason }),
       onBack: () => {
@@ -67,7 +67,7 @@ export async function startRedisWorker(options: RedisWorkerOptions): Promise<Red
     });
     for (const reason of [address.warning, await evictionWarning(redis)])
       if (reason !== null) onEvent({ event: "warning", reason });
-    worker = new JoinedWorker(options, pool, redis, versions);
+    worker = new JoinedWorker(options, pool, redis, await workingLanguages(pool));
     await worker.join(address.shown);
     return worker;
   } catch (error) {
@@ -78,7 +78,7 @@ export async function startRedisWorker(options: RedisWorkerOptions): Promise<Red
 
 /** Tool versions of the languages whose self-test passes. */
 async function workingLanguages(pool: LocalPool): Promise<ToolVersions> {
-  const checks = await checkLanguages(pool);
+  const checks = await checkLanguages(pool, { isQuick: true });
   const working = checks.filter(({ status }) => status === "ok");
   if (working.length > 0) return Object.fromEntries(working.map(({ name, version }) => [name, version]));
   throw new ConfigError({
@@ -143,6 +143,7 @@ class JoinedWorker implements RedisWorker {
       redis: this.#redis,
       names: this.#names,
       pool: this.#pool,
+      offered: new Set(Object.keys(this.#versions)),
       ceilings: {
         timeS: TIME_CEILING_S,
         memoryMb: Math.floor(totalmem() / 2 ** 20),
@@ -151,7 +152,6 @@ class JoinedWorker implements RedisWorker {
       },
       slots: this.#slots,
       alone: this.#alone,
-      isStopping: () => this.#isStopping,
       onEvent: this.#options.onEvent,
     };
     const version = this.#versions[language.name] ?? null;
