@@ -22,7 +22,8 @@ export interface Judging {
   readonly stopAfterFailures: number | null;
   readonly keepChars: number;
   readonly feedback: FeedbackOptions;
-  readonly isolation: Isolation;
+  /** What the machine enforces, or the machines that may judge. */
+  readonly isolation: Isolation | readonly Readonly<Record<string, unknown>>[];
 }
 
 const digests = new WeakMap<object, string>();

@@ -9,6 +9,8 @@ export interface Offer {
   readonly capacity: number;
   /** Of the language's tool, each once. More than one: the same program may be judged differently. */
   readonly versions: readonly string[];
+  /** What they enforce, each once. */
+  readonly isolations: readonly Readonly<Record<string, unknown>>[];
   /** Names of workers that have a language of this name, defined otherwise. */
   readonly differing: readonly string[];
 }
@@ -20,8 +22,10 @@ export function offerOf(roster: readonly Announcement[], language: Language): Of
     ({ languages }) => languages[language.name] !== undefined && languages[language.name]!.digest !== digest,
   );
   const versions = new Set(workers.map(({ languages }) => languages[language.name]!.version ?? "unknown"));
+  const isolations = new Map(workers.map(({ isolation }) => [JSON.stringify(isolation), isolation]));
   return {
     workers,
+    isolations: [...isolations].sort(([a], [b]) => (a < b ? -1 : 1)).map(([, isolation]) => isolation),
     capacity: workers.reduce((sum, { capacity }) => sum + capacity, 0),
     versions: [...versions].sort(),
     differing: differing.map(({ name }) => name),

@@ -7,7 +7,8 @@ import type { LanguageSet } from "../language-set.js";
 import type { Language } from "../languages.js";
 import type { PoolStats, Submission, VerifierPool } from "../pool.js";
 import { noProgramVerdict } from "../verdict.js";
-import { cacheKey, VerdictCache } from "../verdict-cache.js";
+import { VerdictCache } from "../verdict-cache.js";
+import { type Tool, verdictKey } from "../verdict-key.js";
 import {
   blockingTwin,
   connectRedis,
@@ -86,7 +87,6 @@ class RedisClientPool implements RedisPool {
   readonly #waitS: number;
   readonly #flight: Flight;
   readonly #cache = new VerdictCache();
-  readonly #questions = new WeakMap<Task, string>();
   readonly #lanes = new Map<string, Lane>();
   readonly #said = new Set<string>();
   #workers: readonly Announcement[] = [];
@@ -138,9 +138,18 @@ class RedisClientPool implements RedisPool {
     const stopAfter = submission.stopAfterFailures ?? this.#options.stopAfterFailures ?? null;
     const judge = () => this.#judge(task, lane, program, stopAfter, checker);
     if (this.#options.cache === false) return judge();
-    // Of the tools that are on offer now: when a worker with another version joins, programs are judged again.
-    const key = [program, lane.queueName, lane.offer.versions, this.#question(task), stopAfter];
-    const verdict = await this.#cache.get(cacheKey(key), judge);
+    const key = verdictKey({
+      program,
+      tool: this.#toolOnOffer(language),
+      task,
+      checkerTool: checker && this.#toolOnOffer(checker),
+      limits: this.#options.limits ?? {},
+      stopAfterFailures: stopAfter,
+      keepChars: 0, // the workers' own affair, the same for all
+      feedback: {},
+      isolation: lane.offer.isolations,
+    });
+    const verdict = await this.#cache.get(key, judge);
     if (verdict.cached) this.#cached++;
     return verdict;
   }
@@ -177,14 +186,9 @@ class RedisClientPool implements RedisPool {
     return verdict;
   }
 
-  /** A digest of what a task asks; taken once a task, whose tests may be large. */
-  #question(task: Task): string {
-    const known = this.#questions.get(task);
-    if (known !== undefined) return known;
-    const { id: _i, prompt: _p, reference: _r, ...asked } = task;
-    const digest = cacheKey([asked]);
-    this.#questions.set(task, digest);
-    return digest;
+  /** All versions there are: when a worker with another one joins, programs are judged again. */
+  #toolOnOffer(language: Language): Tool {
+    return { language, version: offerOf(this.#workers, language).versions.join(" and ") };
   }
 
   #lane(language: Language): Lane {
