@@ -1,0 +1,81 @@
+/**
+ * Every shipped language, run for real: its self-test, and an example of each way to fail with the feedback recorded for
+ * it. The light set, which `npm test` installs, must be here; the rest runs where it happens to be.
+ */
+import { afterAll, beforeAll, describe, expect, test } from "vitest";
+import {
+  createLocalPool,
+  EXAMPLE_KINDS,
+  judgeTrial,
+  type Language,
+  type LocalPool,
+  loadLanguages,
+  readExamples,
+  tryLanguage,
+} from "../../verifiers/index.js";
+
+/** Debian packages: scripts/system-packages.mjs. */
+const LIGHT = [
+  "awk",
+  "bash",
+  "c",
+  "cpp",
+  "fortran",
+  "javascript",
+  "lua",
+  "ocaml",
+  "perl",
+  "php",
+  "python",
+  "r",
+  "ruby",
+  "scheme",
+  "sql",
+  "tcl",
+  "typescript",
+];
+
+const languages = loadLanguages();
+let pool: LocalPool;
+beforeAll(async () => {
+  pool = await createLocalPool({ languages, workers: 4 });
+});
+afterAll(() => pool.close());
+
+const howMany = (language: Language): number =>
+  EXAMPLE_KINDS.filter((kind) => readExamples(language)?.[kind].program !== undefined).length;
+
+describe.concurrent("the light set", () => {
+  test("has at least sixteen languages, Agnostics' five without Julia among them", () => {
+    expect(LIGHT.length).toBeGreaterThanOrEqual(16);
+    expect(LIGHT).toEqual(expect.arrayContaining(["lua", "r", "ocaml", "fortran"]));
+  });
+
+  test.each(LIGHT)("%s: self-test and four examples end as their files say", async (name) => {
+    const language = languages.get(name);
+    const trial = await tryLanguage(pool, language);
+    expect(judgeTrial(language, trial)).toMatchObject({ name, status: "ok" });
+    expect(trial.version).toMatch(/\d/);
+    expect(trial.examples).toHaveLength(howMany(language));
+    expect(howMany(language)).toBeGreaterThanOrEqual(3);
+    for (const { wanted, got } of trial.examples) expect(got.status).toBe(wanted.status);
+    // The wording is the recorded version's; another version is told in a note.
+    if (trial.version === trial.recorded?.version)
+      for (const { wanted, got } of trial.examples) expect(got.feedback).toBe(wanted.feedback);
+  });
+});
+
+describe.concurrent("the other languages", () => {
+  const others = languages.all.filter(({ name }) => !LIGHT.includes(name));
+
+  test.for(others)("$name: as its files say, where its tool is installed", async (language, { skip }) => {
+    const trial = await tryLanguage(pool, language);
+    const check = judgeTrial(language, trial);
+    if (trial.isMissing) {
+      expect(check.install).toMatch(/\S/);
+      skip(`${language.name} is not installed here: ${check.install}`);
+    }
+    expect(check).toMatchObject({ status: "ok" });
+    expect(trial.examples).toHaveLength(howMany(language));
+  });
+});
