@@ -53,11 +53,11 @@ const namesOf = ({ name }: Language): string[] =>
 async function execute(parts: ServiceParts, request: FastifyRequest, reply: FastifyReply): Promise<unknown> {
   const { programs } = parts;
   const body = readPistonBody(request.body);
-  const runtime = await runtimeFor(body, programs.pool.languages, parts);
-  const run = runOf(body, runtime.language, programs);
   const lane = programs.queue.open(1);
   const life = parts.life(lane, reply, parts.deadlineS);
   try {
+    const runtime = await life.inTime(runtimeFor(body, programs.pool.languages, parts));
+    const run = runOf(body, runtime.language, programs);
     const result = await life.inTime(programs.run(lane, "piston", run));
     return { ...stages(result), language: runtime.language.name, version: threeNumbers(runtime.version) };
   } catch (error) {

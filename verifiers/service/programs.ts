@@ -8,9 +8,6 @@ import type { Api, ServiceMetrics } from "./metrics.js";
 import { RequestError } from "./request-error.js";
 import { type Lane, RunQueue } from "./run-queue.js";
 
-/** Programs handed to the pool beyond its workers, so that a sandbox never waits for the next one. */
-const AHEAD = 2;
-
 /** A single program's run, for APIs that judge for themselves. */
 export type SingleRun = Omit<ProgramRun, "inputs"> & { readonly input: string };
 
@@ -34,7 +31,8 @@ export class Programs {
     },
   ) {
     this.pool = pool;
-    this.queue = new RunQueue(options.workers + AHEAD, options.maxQueue);
+    // As many as there are workers: what waits, waits here, where it can be called off.
+    this.queue = new RunQueue(options.workers, options.maxQueue);
     this.operator = options.operator;
     this.metrics = options.metrics(this.queue);
     this.#warn = options.warn;

@@ -5,12 +5,14 @@ import type { LocalPool } from "../pool.js";
 
 export interface Runtime {
   readonly language: Language;
-  /** unknown: its file has no probe. */
+  /** unknown: its file has no probe, or the probe itself failed just now. */
   readonly status: "ok" | "missing" | "unknown";
   /** First line that the probe printed. */
   readonly version: string | null;
 }
 
+/** A shell says 127 for a command that it does not find. */
+const NOT_FOUND = 127;
 /** A tool that was missing may have been installed since. */
 const ASK_AGAIN_MS = 30_000;
 
@@ -28,7 +30,7 @@ export class Runtimes {
     const runtime = this.#ask(language);
     this.#known.set(language.name, { at: performance.now(), runtime });
     void runtime.then(({ status }) => {
-      if (status !== "missing") this.#known.set(language.name, { at: Number.POSITIVE_INFINITY, runtime });
+      if (status === "ok") this.#known.set(language.name, { at: Number.POSITIVE_INFINITY, runtime });
     });
     return runtime;
   }
@@ -43,11 +45,13 @@ export class Runtimes {
       const run = { language, program: "", inputs: [""], execute: language.probe };
       const [test] = (await this.#pool.run(run)).tests;
       const said = test?.stdout.trim() || test?.stderr.trim() || "";
-      const isThere = test?.status === "accepted";
-      return { language, status: isThere ? "ok" : "missing", version: isThere ? said.split("\n")[0]! : null };
+      if (test?.status === "accepted")
+        return { language, status: "ok", version: said.split("\n")[0] ?? null };
+      return { language, status: test?.exit_code === NOT_FOUND ? "missing" : "unknown", version: null };
     } catch (error) {
       if (!(error instanceof InfrastructureError)) throw error;
-      return { language, status: "missing", version: null };
+      const isMissing = /No such file|not found/.test(error.message);
+      return { language, status: isMissing ? "missing" : "unknown", version: null };
     }
   }
 }

@@ -1,0 +1,226 @@
+import { expect, test } from "vitest";
+import {
+  type Answer,
+  get,
+  metric,
+  post,
+  type ServiceProcess,
+  startService,
+  total,
+  until,
+} from "./service-process.js";
+
+const run = (service: ServiceProcess, code: string, more = {}): Promise<Answer> =>
+  post(service, "/run_code", { language: "bash", code, ...more });
+const task = { id: "t", prompt: "", tests: [{ input: "", output: "ok\n" }] };
+const batch = (programs: readonly string[]) => ({
+  submissions: programs.map((program) => ({ task, language: "bash", program })),
+});
+const running = async (service: ServiceProcess) => (await metric(service, "retort_running"))[""];
+
+test("programs wait up to --max-queue; beyond it 429 with a time to come back, and no program runs twice or is lost", async () => {
+  const service = await startService(["--workers", "1", "--max-queue", "2"]);
+  try {
+    const held = run(service, "sleep 3; echo held");
+    await until(async () => (await running(service)) === 1);
+    const waiting = [run(service, "echo one"), run(service, "echo two")];
+    await until(async () => (await metric(service, "retort_queue_length"))[""] === 2);
+    for (const [path, body] of [
+      ["/run_code", { language: "bash", code: "" }],
+      ["/v1/verify", batch(["echo ok"])],
+      ["/api/v2/execute", { language: "bash", version: "*", files: [{ content: "" }] }],
+    ] as const) {
+      const refused = await post(service, path, body);
+      expect(refused.status).toBe(429);
+      expect(Number(refused.headers.get("retry-after"))).toBeGreaterThanOrEqual(1);
+    }
+    expect((await post(service, "/v1/verify", batch(["a", "b", "c", "d"]))).status).toBe(413); // never would fit
+    const outputs = await Promise.all([held, ...waiting]);
+    expect(outputs.map(({ body }) => body.run_result.stdout)).toEqual(["held\n", "one\n", "two\n"]);
+    expect(await metric(service, "retort_rejected_total")).toEqual({
+      '{reason="queue"}': 3,
+      '{reason="too_large"}': 1,
+    });
+    expect(total(await metric(service, "retort_programs_total"))).toBe(3);
+    expect(await metric(service, "retort_queue_length")).toEqual({ "": 0 });
+  } finally {
+    await service.stop();
+  }
+});
+
+test("a large batch does not keep the single program behind it waiting", async () => {
+  const service = await startService(["--workers", "1"]);
+  try {
+    const slow = Array.from({ length: 12 }, (_, i) => `sleep 0.5; echo ok # ${i}`);
+    const large = post(service, "/v1/verify", batch(slow));
+    await until(async () => (await metric(service, "retort_queue_length"))[""] === 11);
+    expect((await run(service, "echo quick")).body.run_result.stdout).toBe("quick\n");
+    const left = (await metric(service, "retort_queue_length"))[""];
+    expect(left).toBeGreaterThan(0);
+    expect((await large).body.results.map((row: { status: string }) => row.status)).toEqual(
+      slow.map(() => "accepted"),
+    );
+  } finally {
+    await service.stop();
+  }
+});
+
+test("a client that goes takes with it what has not started, and only that", async () => {
+  const service = await startService(["--workers", "1"]);
+  try {
+    for (const accept of ["application/json", "application/x-ndjson"]) {
+      const before = total(await metric(service, "retort_programs_total"));
+      const gone = (await metric(service, "retort_called_off_total"))[""] ?? 0;
+      const leave = new AbortController();
+      const asked = fetch(`${service.url}/v1/verify`, {
+        method: "POST",
+        headers: { "content-type": "application/json", accept },
+        body: JSON.stringify(
+          batch(Array.from({ length: 20 }, (_, i) => `sleep 2; echo ok # ${accept} ${i}`)),
+        ),
+        signal: leave.signal,
+      }).then((response) => response.text());
+      await until(async () => (await metric(service, "retort_queue_length"))[""] === 19);
+      leave.abort();
+      await expect(asked).rejects.toThrow();
+      await until(async () => (await metric(service, "retort_queue_length"))[""] === 0);
+      await until(async () => (await running(service)) === 0);
+      expect(total(await metric(service, "retort_programs_total")) - before).toBe(1);
+      expect((await metric(service, "retort_called_off_total"))[""]).toBe(gone + 19);
+    }
+  } finally {
+    await service.stop();
+  }
+});
+
+test("past the deadline a single program is 504, and a batch keeps the verdicts that it has", async () => {
+  const service = await startService(["--workers", "1", "--deadline-s", "2"]);
+  try {
+    const late = await Promise.all([
+      run(service, "sleep 6; echo late"),
+      post(service, "/api/v2/execute", { language: "bash", version: "*", files: [{ content: "echo x" }] }),
+      post(service, "/v1/verify", batch(["echo ok"])),
+    ]);
+    expect(late.map(({ status }) => status)).toEqual([504, 504, 200]);
+    expect(late[0]?.headers.get("retry-after")).toBe("1");
+    expect(late[2]?.body.results[0]).toMatchObject({ status: "infrastructure", reward: null });
+    expect(late[2]?.body.results[0].reason).toContain("no answer within 2 s");
+    await until(async () => (await running(service)) === 0);
+    const { body } = await post(
+      service,
+      "/v1/verify",
+      batch(["echo ok", "sleep 5; echo ok", "echo ok # after"]),
+    );
+    expect(body.results.map((row: { status: string }) => row.status)).toEqual([
+      "accepted",
+      "accepted",
+      "infrastructure",
+    ]);
+  } finally {
+    await service.stop();
+  }
+});
+
+test("SandboxFusion's clients hear 504 before they give up waiting: both timeouts and nine seconds", async () => {
+  const service = await startService(["--workers", "1", "--max-time-s", "30"]);
+  try {
+    const held = run(service, "sleep 12", { run_timeout: 30 });
+    await until(async () => (await running(service)) === 1);
+    const startedMs = performance.now();
+    const { status } = await run(service, "echo", { compile_timeout: 0.2, run_timeout: 0.3 });
+    expect(status).toBe(504);
+    expect(performance.now() - startedMs).toBeGreaterThan(9000);
+    expect((await held).body.status).toBe("Success");
+  } finally {
+    await service.stop();
+  }
+});
+
+test("SIGTERM: no more requests, what runs and waits is finished, exit 0", async () => {
+  const service = await startService(["--workers", "1"]);
+  const answers = [run(service, "sleep 2; echo first"), run(service, "echo second")];
+  await until(async () => (await metric(service, "retort_queue_length"))[""] === 1);
+  service.child.kill("SIGTERM");
+  await until(() => service.stderr().includes("stopping"));
+  await until(() =>
+    get(service, "/health").then(
+      ({ status }) => status === 503,
+      () => true,
+    ),
+  );
+  await expect(
+    run(service, "echo third").then(
+      ({ status }) => status,
+      () => "refused",
+    ),
+  ).resolves.toSatisfy((how: unknown) => how === "refused" || how === 503);
+  const outputs = await Promise.all(answers);
+  expect(outputs.map(({ body }) => body.run_result.stdout)).toEqual(["first\n", "second\n"]);
+  expect(await service.ended).toBe(0);
+});
+
+test("stopping is bounded by --grace-s: what is left then is answered, never as a verdict", async () => {
+  const service = await startService(["--workers", "1", "--max-time-s", "60", "--grace-s", "1"]);
+  const single = run(service, "sleep 50", { run_timeout: 60 });
+  await until(async () => (await running(service)) === 1);
+  const rows = post(service, "/v1/verify", batch(["echo ok"]));
+  await until(async () => (await metric(service, "retort_queue_length"))[""] === 1);
+  service.child.kill("SIGINT");
+  expect((await single).status).toBe(503);
+  expect((await rows).body.results[0]).toMatchObject({ status: "infrastructure", reward: null });
+  expect(await service.ended).toBe(0);
+});
+
+test("a second signal ends it at once, and no program outlives it", async () => {
+  const service = await startService(["--workers", "1", "--max-time-s", "60"]);
+  const held = run(service, "sleep 50", { run_timeout: 60 }).catch(() => "cut off");
+  await until(async () => (await running(service)) === 1);
+  service.child.kill("SIGTERM");
+  await until(() => service.stderr().includes("stopping"));
+  service.child.kill("SIGTERM");
+  expect(await service.ended).toBe(143);
+  expect(await held).toBe("cut off");
+});
+
+test("200 requests at once over all three APIs are each answered, and the counters add up", async () => {
+  const service = await startService(["--workers", "4"]);
+  try {
+    const asked = Array.from({ length: 200 }, async (_, i): Promise<unknown> => {
+      if (i % 3 === 0) return (await run(service, `echo ${i}`)).body.run_result.stdout;
+      if (i % 3 === 1) {
+        const files = [{ content: `print(${i})` }];
+        return (await post(service, "/api/v2/execute", { language: "lua", version: "*", files })).body.run
+          .stdout;
+      }
+      const tests = [{ input: "", output: `${i}` }];
+      const submission = { task: { id: `${i}`, prompt: "", tests }, language: "lua", program: `print(${i})` };
+      const { body } = await post(service, "/v1/verify", { submissions: [submission] });
+      return `${body.results[0].task_id}\n${body.results[0].status}`;
+    });
+    const answers = await Promise.all(asked);
+    expect(answers).toEqual(answers.map((_, i) => (i % 3 === 2 ? `${i}\naccepted` : `${i}\n`)));
+    const programs = await metric(service, "retort_programs_total");
+    expect(programs).toEqual({
+      '{api="sandbox-fusion",language="bash",status="accepted"}': 67,
+      '{api="piston",language="lua",status="accepted"}': 67,
+      '{api="verify",language="lua",status="accepted"}': 66,
+    });
+    expect(await metric(service, "retort_queue_wait_seconds_count")).toEqual({ "": 200 });
+    expect(total(await metric(service, "retort_program_seconds_count"))).toBe(200);
+    const requests = await metric(service, "retort_request_seconds_count");
+    const answered = Object.entries(requests).filter(([labels]) => !labels.includes("/metrics"));
+    expect(Object.fromEntries(answered)).toEqual({
+      '{route="/run_code",code="200"}': 67,
+      '{route="/api/v2/execute",code="200"}': 67,
+      '{route="/v1/verify",code="200"}': 66,
+    });
+    expect([
+      await metric(service, "retort_running"),
+      await metric(service, "retort_infrastructure_total"),
+    ]).toEqual([{ "": 0 }, { "": 0 }]);
+    await post(service, "/v1/verify", batch(["echo ok", "echo ok", "echo ok"]));
+    expect(await metric(service, "retort_cache_hits_total")).toEqual({ "": 2 });
+  } finally {
+    expect(await service.stop()).toBe(0);
+  }
+});
