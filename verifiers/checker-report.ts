@@ -1,11 +1,10 @@
 /** What a checker program's run says, and in which words. */
 import { InfrastructureError } from "../core/index.js";
-import { cleanMessage, endingOf } from "./feedback.js";
+import { endingOf } from "./feedback.js";
 import type { CheckerPlan } from "./job.js";
 import { outcomeOf } from "./judge.js";
+import { cleanMessage } from "./message.js";
 import type { RunReport } from "./protocol.js";
-
-const MESSAGE_CHARS = 2000;
 
 /** A checker did not work: no program is to blame, and its language's tools are what may be missing. */
 export class CheckerFailure extends InfrastructureError {}
@@ -21,7 +20,7 @@ export const nameOf = (plan: CheckerPlan): string => `the checker (${plan.langua
 /** Its message: what it printed, else what it complained of. */
 export function message(report: RunReport, plan: CheckerPlan): string {
   const text = report.stdout.toString("utf8").trim() || report.stderr.toString("utf8");
-  return cleanMessage(text, plan, MESSAGE_CHARS);
+  return cleanMessage(text, plan);
 }
 
 export function how(report: RunReport): string {

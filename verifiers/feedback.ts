@@ -2,18 +2,17 @@
  * What a self-teacher may read of a verdict, in SDPO's layouts, for any language: visible tests only, messages without
  * host paths or addresses, the same text each time. "" when every visible test passed.
  */
-import type { Checker, IoTest, Status, TestOutcome } from "../core/index.js";
-import { cutMiddle } from "./judge.js";
+import type { Checker, IoTest, TestOutcome } from "../core/index.js";
+import { type Block, fitBlocks } from "./cut.js";
 import type { Language } from "./languages.js";
+import { cleanMessage, compilerMessage, visible } from "./message.js";
 import {
   incorrectFormat,
-  joinBlocks,
-  type SdpoRecord,
   shortestTests,
+  showDebug,
   showInput,
   showValue,
   TRUNCATED_ATTEMPT,
-  wrongAnswerBlocks,
 } from "./sdpo-feedback.js";
 
 export interface FeedbackOptions {
@@ -21,11 +20,13 @@ export interface FeedbackOptions {
   readonly messageChars?: number;
   /** Characters in all. Default 2000, as SDPO. */
   readonly maxChars?: number;
+  /** Of source that the policy may not read, trimmed: a line of a message that quotes one is left out. */
+  readonly secretLines?: readonly string[];
 }
 
-const MESSAGE_CHARS = 700;
 const MAX_CHARS = 2000;
-const LIMIT_TITLES: Partial<Record<Status, string>> = {
+/** In the order in which one is told before another. */
+const LIMIT_TITLES = {
   time_limit: "Time Limit Exceeded",
   memory_limit: "Memory Limit Exceeded",
   output_limit: "Output Limit Exceeded",
@@ -41,29 +42,6 @@ const SIGNAL_WORDS: Readonly<Record<string, string>> = {
   SIGSYS: "forbidden system call",
 };
 
-/** Paths made relative to the program, addresses and process numbers taken out. */
-export function cleanMessage(
-  raw: string,
-  language: Pick<Language, "messages">,
-  chars = MESSAGE_CHARS,
-): string {
-  let lines = raw.replaceAll("\r", "").split("\n");
-  const { until, remove = [] } = language.messages ?? {};
-  const stop = until === undefined ? -1 : lines.findIndex((line) => new RegExp(until).test(line));
-  if (stop >= 0) lines = lines.slice(0, stop);
-  let text = lines.join("\n");
-  for (const pattern of remove) text = text.replace(new RegExp(pattern, "gm"), "");
-  text = text
-    .replace(/(?:file:\/\/)?\/(?:w|tmp)\/(?=[\w.+-])/g, "")
-    .replace(/0x[0-9a-fA-F]{5,}/g, "0x...")
-    .split("\n")
-    .map((line) => line.trimEnd())
-    .join("\n")
-    .replace(/\n{3,}/g, "\n\n")
-    .trim();
-  return cutMiddle(text, chars);
-}
-
 /** How a run ended that no limit stopped. */
 export function endingOf(test: TestOutcome): string {
   if (test.signal !== null) {
@@ -78,15 +56,19 @@ export function compileFeedback(
   language: Language,
   options: FeedbackOptions = {},
 ): string {
-  const message = cleanMessage(compile.stderr.trim() || compile.stdout, language, options.messageChars);
-  return joinBlocks([`Compile Error\n${message || endingOf(compile)}`], options.maxChars ?? MAX_CHARS);
+  const raw = withoutSecrets(compile.stderr.trim() || compile.stdout, options.secretLines);
+  const message = compilerMessage(raw, language, options.messageChars);
+  return fitted([{ title: "Compile Error", body: message || endingOf(compile) }], options);
 }
 
 export function missingProgramFeedback(language: Language, isTruncated: boolean): string {
   return isTruncated ? TRUNCATED_ATTEMPT : incorrectFormat(language.fences[0] ?? language.name);
 }
 
-/** @param outcomes - [tests that ran], in order; may be shorter than `tests` */
+/**
+ * @param outcomes - [tests that ran], in order; may be shorter than `tests`
+ * @param checker - the program that judged the outputs, if one did
+ */
 export function testFeedback(
   tests: readonly IoTest[],
   outcomes: readonly TestOutcome[],
@@ -94,48 +76,75 @@ export function testFeedback(
   options: FeedbackOptions = {},
   checker: Checker | null = null,
 ): string {
-  const maxChars = options.maxChars ?? MAX_CHARS;
   const failing = outcomes
     .map((outcome, i) => ({ outcome, test: tests[i]!, test_idx: i }))
     .filter(({ outcome, test }) => test.visible && outcome.status !== "accepted");
+  const said = ({ stderr }: TestOutcome) =>
+    cleanMessage(withoutSecrets(stderr, options.secretLines), language, options.messageChars);
+  const lastInput = (test: IoTest): Block => ({
+    title: "Last Executed Input",
+    body: visible(showInput(test.input)),
+  });
   const crashed = failing.find(({ outcome }) => outcome.status === "runtime_error");
   if (crashed) {
-    const message =
-      cleanMessage(crashed.outcome.stderr, language, options.messageChars) || endingOf(crashed.outcome);
-    return joinBlocks(
-      [`Runtime Error\n${message}`, `Last Executed Input\n${showInput(crashed.test.input)}`],
-      maxChars,
-    );
+    const message = said(crashed.outcome) || endingOf(crashed.outcome);
+    return fitted([{ title: "Runtime Error", body: message }, lastInput(crashed.test)], options);
   }
-  for (const status of ["time_limit", "memory_limit", "output_limit"] as const) {
+  for (const [status, title] of Object.entries(LIMIT_TITLES)) {
     const stopped = failing.find(({ outcome }) => outcome.status === status);
-    if (stopped)
-      return joinBlocks(
-        [LIMIT_TITLES[status]!, `Last Executed Input\n${showInput(stopped.test.input)}`],
-        maxChars,
-      );
+    if (stopped) return fitted([{ title }, lastInput(stopped.test)], options);
   }
   const records = failing.map(({ outcome, test, test_idx }) => ({
     test_idx,
     input: test.input,
     expected: test.output.trim(),
     actual: outcome.stdout.trim(),
-    passed: false,
+    debug: said(outcome),
     message: outcome.message ?? "",
   }));
-  const blocksOf =
-    checker === null ? wrongAnswerBlocks : (record: CheckedRecord) => checkedBlocks(record, checker);
-  return joinBlocks(shortestTests(records).flatMap(blocksOf), maxChars);
+  return fitted(
+    shortestTests(records).flatMap((record) => wrongAnswer(record, checker)),
+    options,
+  );
 }
 
-type CheckedRecord = SdpoRecord & { readonly message: string };
+interface WrongAnswer {
+  readonly test_idx: number;
+  readonly input: string;
+  readonly expected: string;
+  readonly actual: string;
+  /** What the program wrote on stderr. */
+  readonly debug: string;
+  /** The checker's. */
+  readonly message: string;
+}
 
-/** SDPO's layout with the checker's words. Its expected output is one of those that are right, if it is one at all. */
-function checkedBlocks(record: CheckedRecord, { accepts_answer }: Checker): string[] {
-  const hasExample = accepts_answer && record.expected !== "";
+/** With a checker, the expected output is one of those that are right, if it is one at all. */
+function wrongAnswer(record: WrongAnswer, checker: Checker | null): Block[] {
+  const hasExample = checker?.accepts_answer && record.expected !== "";
+  const expected: Block[] =
+    checker === null || hasExample
+      ? [{ title: checker ? "Expected, for example" : "Expected", body: visible(showValue(record.expected)) }]
+      : [];
   return [
-    ...wrongAnswerBlocks(record).slice(0, -1),
-    ...(hasExample ? [`Expected, for example\n${showValue(record.expected)}`] : []),
-    ...(record.message === "" ? [] : [`Checker\n${record.message}`]),
+    { title: `Test Case ${record.test_idx + 1}: Wrong Answer` },
+    { title: "Input", body: visible(showInput(record.input)) },
+    { title: "Output", body: visible(showValue(record.actual)) },
+    ...expected,
+    ...(record.message === "" ? [] : [{ title: "Checker", body: visible(record.message) }]),
+    ...(record.debug === "" ? [] : [{ title: "Debug Output", body: showDebug(record.debug) }]),
   ];
+}
+
+const fitted = (blocks: readonly Block[], { maxChars = MAX_CHARS }: FeedbackOptions): string =>
+  fitBlocks(blocks, maxChars);
+
+/** A compiler quotes the lines that it complains of, and an interpreter those that it was in. */
+function withoutSecrets(message: string, secretLines: readonly string[] = []): string {
+  if (secretLines.length === 0) return message;
+  const isSecret = (line: string) => secretLines.some((secret) => line.includes(secret));
+  return message
+    .split("\n")
+    .filter((line) => !isSecret(line))
+    .join("\n");
 }

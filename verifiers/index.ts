@@ -4,7 +4,7 @@ export { sameOutput } from "./comparators.js";
 export { VerifierConfig } from "./config.js";
 export { extractProgram } from "./extract.js";
 export type { FeedbackOptions } from "./feedback.js";
-export { cleanMessage, testFeedback } from "./feedback.js";
+export { testFeedback } from "./feedback.js";
 export type { Isolation } from "./job.js";
 export type { ExampleKind } from "./language-examples.js";
 export {
@@ -18,6 +18,7 @@ export type { LanguageSet } from "./language-set.js";
 export { languageSet, loadLanguages } from "./language-set.js";
 export type { Language } from "./languages.js";
 export { installHint, LanguageFile, LanguageLimits, parseLanguage, readLanguage } from "./languages.js";
+export { cleanMessage } from "./message.js";
 export type { LocalPool, LocalPoolOptions, PoolStats, Submission, VerifierPool } from "./pool.js";
 export { createLocalPool } from "./pool.js";
 export type { ProgramFile } from "./program-files.js";

@@ -2,6 +2,7 @@
 import { constants } from "node:os";
 import type { ComparatorName, Status, TestOutcome } from "../core/index.js";
 import { sameOutput } from "./comparators.js";
+import { cutMiddle } from "./cut.js";
 import type { RunLimits, RunReport } from "./protocol.js";
 
 /** The usual name comes first: 6 is SIGABRT, and SIGIOT only to historians. */
@@ -40,14 +41,7 @@ function isMissingTool(run: RunReport): boolean {
   return !isOwn && [ENOENT, EACCES, ENOTDIR].includes(run.code);
 }
 
-/** Cuts the middle out of a text longer than `chars`: its beginning and its end say most. */
-export function cutMiddle(text: string, chars: number): string {
-  if (text.length <= chars) return text;
-  const tail = Math.floor(chars / 2);
-  const head = chars - tail;
-  return `${text.slice(0, head)}\n... (${text.length - chars} characters cut) ...\n${text.slice(text.length - tail)}`;
-}
-
+/** @param keepChars - of stdout and of stderr */
 export function outcomeOf(run: RunReport, status: Status, keepChars: number): TestOutcome {
   return {
     status,

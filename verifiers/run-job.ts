@@ -8,6 +8,8 @@ import { outcomeOf, statusOf } from "./judge.js";
 import type { RunReport } from "./protocol.js";
 import type { Sandbox } from "./sandbox.js";
 
+/** The first error may come after many warnings, and only one message is kept of a program. */
+const COMPILER_CHARS = 64 * 1024;
 const EMPTY = Buffer.alloc(0);
 
 export interface StreamedInput {
@@ -118,7 +120,7 @@ async function compileWith(sandbox: Sandbox, job: Job): Promise<TestOutcome | nu
     limits,
   });
   const status = checked(statusOf(report, limits, null, "exit"), report);
-  return outcomeOf(report, status, job.keepChars);
+  return outcomeOf(report, status, Math.max(job.keepChars, COMPILER_CHARS));
 }
 
 /** @throws InfrastructureError when the run's status is our own failure */

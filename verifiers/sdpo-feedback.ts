@@ -3,6 +3,8 @@
  * test vectors): a runtime error first, else a timeout, else a missing program, else the two failing tests whose input
  * and output are shortest.
  */
+import { cutEnd } from "./cut.js";
+
 const MAX_TESTS_SHOWN = 2;
 const MAX_CHARS = 2000;
 const INPUT_LINES = 8;
@@ -38,7 +40,7 @@ function show(value: unknown): string {
 }
 
 function cut(text: string, chars: number): string {
-  return text.length > chars ? `${text.slice(0, chars)}...` : text;
+  return text.length > chars ? `${cutEnd(text, chars)}...` : text;
 }
 
 /** Looks at the shown lines alone and only counts the rest: an input may have fifty megabytes. */
@@ -74,18 +76,21 @@ export function showValue(value: unknown): string {
   return cut(show(value), VALUE_CHARS);
 }
 
+export function showDebug(debug: string): string {
+  return cutLines(debug, DEBUG_LINES, DEBUG_LINE_CHARS);
+}
+
 function debugBlock(debug: string | undefined): string[] {
   const text = (debug ?? "").trimEnd();
-  return text === "" ? [] : [`Debug Output\n${cutLines(text, DEBUG_LINES, DEBUG_LINE_CHARS)}`];
+  return text === "" ? [] : [`Debug Output\n${showDebug(text)}`];
 }
 
-/** Blocks with a blank line between, cut to the whole's budget. */
-export function joinBlocks(blocks: readonly string[], maxChars = MAX_CHARS): string {
-  const text = blocks.join("\n\n").trimEnd();
-  return text.length > maxChars ? text.slice(0, maxChars) : text;
+/** Blocks with a blank line between, cut to the whole's budget, which costs the end: as SDPO does. */
+function joinBlocks(blocks: readonly string[]): string {
+  return cutEnd(blocks.join("\n\n").trimEnd(), MAX_CHARS);
 }
 
-export function wrongAnswerBlocks(record: SdpoRecord): string[] {
+function wrongAnswerBlocks(record: SdpoRecord): string[] {
   return [
     `Test Case ${record.test_idx + 1}: Wrong Answer`,
     `Input\n${showInput(record.input)}`,

@@ -1,7 +1,6 @@
 /** Runs what a language's files say of it: probe, self-test, examples. Facts only; check-languages.ts judges them. */
 import { InfrastructureError, type Status, Task, type Verdict } from "../core/index.js";
 import { sameOutput } from "./comparators.js";
-import { cleanMessage } from "./feedback.js";
 import {
   EXAMPLE_KINDS,
   type ExampleKind,
@@ -10,6 +9,7 @@ import {
   readExamples,
 } from "./language-examples.js";
 import type { Language } from "./languages.js";
+import { cleanMessage } from "./message.js";
 import type { LocalPool } from "./pool.js";
 
 export interface ExampleTrial {

@@ -5,10 +5,13 @@ import type { JobResult } from "./job.js";
 import { programStatus } from "./judge.js";
 import type { Language } from "./languages.js";
 
+function harnessOf({ harness }: Task, { name, aliases }: Language) {
+  return [name, ...aliases].map((key) => harness?.[key]).find((found) => found !== undefined);
+}
+
 /** The program between the harness that the task has for its language, if any. */
 export function withHarness(program: string, task: Task, language: Language): string {
-  const harness =
-    task.harness?.[language.name] ?? language.aliases.map((alias) => task.harness?.[alias]).find(Boolean);
+  const harness = harnessOf(task, language);
   if (!harness) return program;
   return [harness.before, program, harness.after].filter((part) => part !== "").join("\n");
 }
@@ -23,6 +26,17 @@ export function withInstall(reason: string, language: Language): string {
 
 export function checkerOf({ comparator }: Task): Checker | null {
   return typeof comparator === "string" ? null : comparator.checker;
+}
+
+/** Too short to be told from any other line. */
+const SECRET_LINE_CHARS = 6;
+
+/** Lines of the harness, where some tests are hidden: its assertions are those tests. */
+function secretLines(task: Task, language: Language): string[] {
+  if (task.tests.every(({ visible }) => visible)) return [];
+  const { before = "", after = "" } = harnessOf(task, language) ?? {};
+  const lines = `${before}\n${after}`.split("\n").map((line) => line.trim());
+  return lines.filter((line) => line.length >= SECRET_LINE_CHARS);
 }
 
 export function noProgramVerdict(task: Task, language: Language, isTruncated: boolean): Verdict {
@@ -44,8 +58,9 @@ export function verdictOf(
   language: Language,
   result: JobResult,
   tools: Language = language,
-  options: FeedbackOptions = {},
+  budgets: FeedbackOptions = {},
 ): Verdict {
+  const options = { ...budgets, secretLines: secretLines(task, language) };
   const base = { total: task.tests.length, comparator: comparatorName(task.comparator), cached: false };
   if (result.infrastructure !== null) {
     const reason = withInstall(result.infrastructure, tools);

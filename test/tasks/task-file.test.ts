@@ -41,7 +41,7 @@ test("a line becomes a task with its defaults filled in", () => {
 });
 
 test("a comparator is a name or a checker program", () => {
-  const checker = { language: "python", program: "exit(0)" };
+  const checker = { language: "python", program: "exit(0)", accepts_answer: false };
   const lines = ["sandboxfusion", { checker }].map((comparator, i) =>
     JSON.stringify({ ...JSON.parse(GOOD), id: `t${i}`, comparator }),
   );

@@ -1,7 +1,7 @@
 import { constants } from "node:os";
 import { describe, expect, test } from "vitest";
 import type { TestOutcome } from "../../core/index.js";
-import { cutMiddle, outcomeOf, programStatus, statusOf } from "../../verifiers/judge.js";
+import { outcomeOf, programStatus, statusOf } from "../../verifiers/judge.js";
 import type { RunLimits, RunReport } from "../../verifiers/protocol.js";
 
 const limits: RunLimits = {
@@ -86,11 +86,6 @@ test("a program has the status of its first test that was not accepted", () => {
     );
   expect(programStatus(outcomes("accepted", "time_limit", "runtime_error"))).toBe("time_limit");
   expect(programStatus(outcomes("accepted", "accepted"))).toBe("accepted");
-});
-
-test("a text over its budget loses its middle", () => {
-  expect(cutMiddle("abcdefghij", 4)).toBe("ab\n... (6 characters cut) ...\nij");
-  expect(cutMiddle("abcd", 4)).toBe("abcd");
 });
 
 test("a signal has its usual name", () => {
