@@ -34,6 +34,15 @@ export const integerList = (text: string): number[] => text.split(",").map(posit
 /** Gathers an option that may be given again and again. */
 export const collect = (text: string, before: readonly string[] = []): string[] => [...before, text];
 
+/** Who builds the outer wall of a sandbox. */
+export const backendOption = (): Option =>
+  choiceOption(
+    "--backend <name>",
+    "podman, docker: in the image that the language's file names under container",
+    ["bubblewrap", "podman", "docker"],
+    "bubblewrap",
+  );
+
 /** An option with named values. */
 export const choiceOption = (
   flags: string,

@@ -1,8 +1,8 @@
 import { existsSync } from "node:fs";
 import { delimiter, isAbsolute, join } from "node:path";
 import { Command } from "commander";
-import type { Language, LanguageCheck, LanguageTrial } from "../verifiers/index.js";
-import { collect } from "./arguments.js";
+import type { Backend, Language, LanguageCheck, LanguageTrial } from "../verifiers/index.js";
+import { backendOption, collect } from "./arguments.js";
 
 interface LanguagesOptions {
   readonly languages: readonly string[];
@@ -12,6 +12,7 @@ interface LanguagesOptions {
 interface CheckOptions extends LanguagesOptions {
   readonly record?: true;
   readonly workers?: number;
+  readonly backend: Backend;
 }
 
 const withOptions = (command: Command): Command =>
@@ -44,6 +45,7 @@ const checkCommand = (): Command =>
       "Run each language's self-test and examples in the sandbox: ok, failed, missing or untested.",
     )
     .argument("[names...]", "languages to check; default: all")
+    .addOption(backendOption())
     .option(
       "--record",
       "write the feedback that the examples earn into their files, beside the language files",
@@ -60,12 +62,19 @@ Examples:
     .action(async (names: readonly string[], own: CheckOptions, command: Command) => {
       // Options that the parent command has as well are taken by it when they stand before `check`.
       const options = { ...command.optsWithGlobals<CheckOptions>(), ...own } as CheckOptions;
-      const { checkLanguages, createLocalPool, loadLanguages } = await import("../verifiers/index.js");
-      const pool = await createLocalPool({ languages: loadLanguages(options.languages) });
+      const { checkLanguages, createLocalPool, imageOf, loadLanguages } = await import(
+        "../verifiers/index.js"
+      );
+      const languages = loadLanguages(options.languages);
+      const inImages = languages.all.filter((language) => imageOf(language) !== null).map(({ name }) => name);
+      const pool = await createLocalPool({
+        languages,
+        backend: options.backend,
+      });
       const trials: [Language, LanguageTrial][] = [];
       try {
         const rows = await checkLanguages(pool, {
-          names,
+          names: names.length > 0 || options.backend === "bubblewrap" ? names : inImages,
           onTried: (language, trial, { status }) => {
             trials.push([language, trial]);
             if (process.stderr.isTTY) process.stderr.write(`${language.name}: ${status}\n`);

@@ -2,13 +2,15 @@ import { readFileSync } from "node:fs";
 import { constants } from "node:os";
 import { Command } from "commander";
 import { ConfigError, InfrastructureError, type Limits, type TestOutcome } from "../core/index.js";
-import { collect, positiveInteger, positiveNumber } from "./arguments.js";
+import type { Backend } from "../verifiers/index.js";
+import { backendOption, collect, positiveInteger, positiveNumber } from "./arguments.js";
 
 interface RunOptions {
   readonly language: string;
   readonly languages: readonly string[];
   readonly timeS?: number;
   readonly memoryMb?: number;
+  readonly backend: Backend;
 }
 
 /** What a shell says of a program that was ended for its time, as `timeout` does. */
@@ -21,6 +23,7 @@ export const runCommand = (): Command =>
     .requiredOption("--language <name>", "language of the program")
     .argument("<file>", "the program")
     .option("--languages <folder>", "language files of your own; may be given again", collect, [])
+    .addOption(backendOption())
     .option("--time-s <seconds>", "wall time it may take", positiveNumber)
     .option("--memory-mb <mebibytes>", "memory it may take", positiveInteger)
     .addHelpText(
@@ -36,7 +39,7 @@ Examples:
       const languages = loadLanguages(options.languages);
       const language = languages.get(options.language).name;
       const program = readProgram(file);
-      const pool = await createLocalPool({ languages, workers: 1 });
+      const pool = await createLocalPool({ languages, workers: 1, backend: options.backend });
       try {
         const run = { language, program, limits: limitsOf(options) };
         const outcome = await runInteractive(pool, run, process.stdin, (stream, bytes) =>

@@ -88,9 +88,10 @@ export async function closeRun(run: OpenRun): Promise<void> {
 }
 
 function openVerifier(config: RunConfig, languages: LanguageSet): Promise<LocalPool> {
-  const { workers, limits, stop_after_failures, cache, retries } = config.verifier;
+  const { backend, workers, limits, stop_after_failures, cache, retries } = config.verifier;
   return createLocalPool({
     languages,
+    backend,
     limits,
     ...(stop_after_failures === null ? {} : { stopAfterFailures: stop_after_failures }),
     prestart: Math.min(MOST_PRESTARTED, config.rollout.prompts_per_step * config.rollout.samples_per_prompt),

@@ -45,7 +45,7 @@ async function start(options: BrokerOptions): Promise<void> {
     // A program and its checker are open at a time, each in a sandbox of its own.
     const from = new SandboxSource(probed.host, 2 * options.workers, options.prestart);
     source = from;
-    checkers = new Checkers((mounts) => from.take(mounts), options.workers);
+    checkers = new Checkers((surroundings) => from.take(surroundings), options.workers);
     workers = options.workers;
     freeWorkers = workers;
     send({ type: "ready", isolation: probed.isolation });
@@ -66,9 +66,10 @@ function startJobs(): void {
 /** The result is sent before the sandbox is taken down: nobody waits for that but the next job of this worker. */
 async function work(from: SandboxSource, job: Job): Promise<void> {
   const stream = job.isStreamed ? streamOf(job.id) : null;
+  const surroundings = { mounts: job.mounts, image: job.image };
   const remember = (sandbox: Sandbox): void => void open.set(job.id, sandbox);
   const checker = job.checker === null ? null : (checkers?.session(job.checker) ?? null);
-  const result = await runJob(() => from.take(job.mounts), job, stream, checker, remember);
+  const result = await runJob(() => from.take(surroundings), job, stream, checker, remember);
   inputs.delete(job.id);
   send({ type: "result", result });
   checker?.release();
@@ -76,7 +77,7 @@ async function work(from: SandboxSource, job: Job): Promise<void> {
   open.delete(job.id);
   freeWorkers++;
   startJobs();
-  void from.restock(job.mounts, () => freeWorkers === workers && queue.length === 0);
+  void from.restock(surroundings, () => freeWorkers === workers && queue.length === 0);
 }
 
 function streamOf(id: number): StreamedInput {

@@ -33,7 +33,7 @@ export async function startBroker(options: BrokerOptions): Promise<Broker> {
     serialization: "advanced",
     execArgv: ["--max-old-space-size=256", "--max-semi-space-size=8"],
     stdio: ["ignore", "ignore", "inherit", "ipc"],
-    env: { PATH: process.env.PATH ?? PATH },
+    env: brokerEnvironment(options),
   });
   return new BrokerProcess(child, await firstAnswer(child, options));
 }
@@ -150,4 +150,15 @@ class BrokerProcess implements Broker {
     if (this.#child.connected) this.#child.disconnect();
     await ended;
   }
+}
+
+/** Container tools find their settings, and Docker's daemon, by these. */
+const CONTAINER_VARIABLES = /^(?:HOME$|XDG_|CONTAINER|DOCKER_)/;
+
+function brokerEnvironment({ backend }: BrokerOptions): Record<string, string> {
+  const environment: Record<string, string> = { PATH: process.env.PATH ?? PATH };
+  if (backend === "bubblewrap") return environment;
+  for (const [name, value] of Object.entries(process.env))
+    if (value !== undefined && CONTAINER_VARIABLES.test(name)) environment[name] = value;
+  return environment;
 }

@@ -4,7 +4,8 @@ import type { CheckerPlan } from "./job.js";
 import type { Language } from "./languages.js";
 import { checkerLimits, compileLimits } from "./limits.js";
 
-export function checkerPlan(checker: Checker, language: Language): CheckerPlan {
+/** @param image - container image; null for bubblewrap */
+export function checkerPlan(checker: Checker, language: Language, image: string | null): CheckerPlan {
   const { execute, messages } = language;
   return {
     language: language.name,
@@ -14,6 +15,7 @@ export function checkerPlan(checker: Checker, language: Language): CheckerPlan {
     execute,
     env: language.env,
     mounts: language.mounts,
+    image,
     ...(messages === undefined ? {} : { messages }),
     compileLimits: compileLimits(language),
     limits: checkerLimits(language),

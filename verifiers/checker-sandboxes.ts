@@ -6,7 +6,7 @@
 import { CheckerFailure, failureOf, nameOf } from "./checker-report.js";
 import type { CheckerPlan } from "./job.js";
 import { statusOf } from "./judge.js";
-import type { Sandbox } from "./sandbox.js";
+import type { Sandbox, Surroundings } from "./sandbox.js";
 
 /** An idle sandbox is a process or two; the next program of a task comes much sooner than this. */
 const IDLE_MS = 30_000;
@@ -23,7 +23,7 @@ interface Idle {
 }
 
 export class CheckerSandboxes {
-  readonly #take: (mounts: readonly string[]) => Promise<Sandbox>;
+  readonly #take: (surroundings: Surroundings) => Promise<Sandbox>;
   readonly #most: number;
   readonly #idleMs: number;
   readonly #idle: Idle[] = [];
@@ -32,7 +32,7 @@ export class CheckerSandboxes {
   #opening = 0;
 
   /** @param most - open at a time: one for each job that may run */
-  constructor(take: (mounts: readonly string[]) => Promise<Sandbox>, most: number, idleMs = IDLE_MS) {
+  constructor(take: (surroundings: Surroundings) => Promise<Sandbox>, most: number, idleMs = IDLE_MS) {
     this.#take = take;
     this.#most = most;
     this.#idleMs = idleMs;
@@ -64,7 +64,7 @@ export class CheckerSandboxes {
         if (this.#idle.length > 0) await this.#close(this.#withdraw(0));
         else await Promise.all(this.#closing);
       }
-      return { key, sandbox: await this.#take(plan.mounts) };
+      return { key, sandbox: await this.#take({ mounts: plan.mounts, image: plan.image }) };
     } finally {
       this.#opening--;
     }

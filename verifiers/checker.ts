@@ -16,7 +16,7 @@ import { CheckerSandboxes, type OpenChecker } from "./checker-sandboxes.js";
 import type { CheckerPlan } from "./job.js";
 import { statusOf } from "./judge.js";
 import type { RunReport } from "./protocol.js";
-import type { Sandbox } from "./sandbox.js";
+import type { Sandbox, Surroundings } from "./sandbox.js";
 
 /** They stand in the sandbox's folder beside the checker, which has 128 MiB. */
 const MAX_FILES_BYTES = 112 * 1024 * 1024;
@@ -53,7 +53,7 @@ export class Checkers {
   readonly #proven = new Set<string>();
 
   /** @param most - jobs that run at a time */
-  constructor(take: (mounts: readonly string[]) => Promise<Sandbox>, most: number) {
+  constructor(take: (surroundings: Surroundings) => Promise<Sandbox>, most: number) {
     this.sandboxes = new CheckerSandboxes(take, most);
   }
 

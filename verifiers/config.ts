@@ -1,9 +1,16 @@
 /** The `verifier` section of a run. */
 import { z } from "zod";
 import { Limits } from "../core/index.js";
+import { BACKENDS } from "./job.js";
 
 export const VerifierConfig = z.strictObject({
   pool: z.literal("local").default("local").describe("Where programs run: on this machine."),
+  backend: z
+    .enum(BACKENDS)
+    .default("bubblewrap")
+    .describe(
+      "Who builds the outer wall. podman, docker: each language runs in the image that its file names under container.",
+    ),
   workers: z.int().positive().optional().describe("Programs at a time; default: twice the machine's cores."),
   limits: Limits.default({}).describe(
     "Limits of one test, where the task does not say; default 10 s, 512 MiB, 1024 KiB.",

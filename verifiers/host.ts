@@ -1,8 +1,14 @@
 /** What the broker knows of the machine, probed once by running something in a real sandbox. */
-import { readFileSync } from "node:fs";
+import { existsSync, readFileSync } from "node:fs";
 import { ConfigError, InfrastructureError } from "../core/index.js";
 import { FIRST_UID, findBubblewrap, refusal } from "./bubblewrap.js";
 import { findCgroups } from "./cgroup.js";
+import {
+  type ContainerTool,
+  findContainerTool,
+  imageEnvironment,
+  removeStaleContainers,
+} from "./container.js";
 import type { BrokerOptions, Isolation } from "./job.js";
 import { openSandbox } from "./open-sandbox.js";
 import { FLAG_NO_PROC, type RunLimits } from "./protocol.js";
@@ -21,7 +27,17 @@ const PROBE_LIMITS: RunLimits = {
 };
 
 /** @throws ConfigError where isolation cannot be had, with the fix */
-export async function probeHost(options: BrokerOptions): Promise<{ host: Host; isolation: Isolation }> {
+export function probeHost(options: BrokerOptions): Promise<Probed> {
+  const { backend } = options;
+  return backend === "bubblewrap" ? probeBubblewrap(options) : probeContainers(options, backend);
+}
+
+interface Probed {
+  readonly host: Host;
+  readonly isolation: Isolation;
+}
+
+async function probeBubblewrap(options: BrokerOptions): Promise<Probed> {
   const bubblewrap = findBubblewrap(options.bubblewrap);
   const isRoot = mustDropUid(
     process.getuid?.() ?? -1,
@@ -34,14 +50,48 @@ export async function probeHost(options: BrokerOptions): Promise<{ host: Host; i
     for (const supervisor of options.supervisors) {
       for (const runFlags of supervisor === null ? [0] : [0, FLAG_NO_PROC]) {
         const filter = seccompFilter(process.arch, cgroups?.memory != null);
-        const host: Host = { bubblewrap, cgroups, supervisor, isRoot, filter, runFlags };
-        const trouble = await tryOut(host);
-        if (trouble === "") return { host, isolation: describe(host, options, problem) };
+        const host: Host = { bubblewrap, container: null, cgroups, supervisor, isRoot, filter, runFlags };
+        const trouble = await tryOut(host, null);
+        if (trouble === "") return { host, isolation: describe(host, bubblewrap.version, options, problem) };
         problem ||= trouble; // the best way's, which the others only follow
       }
     }
   }
   throw refusal(problem);
+}
+
+/** A container of the first image that is here must run our supervisor, and a test inside. */
+async function probeContainers(options: BrokerOptions, name: ContainerTool["name"]): Promise<Probed> {
+  const container = findContainerTool(name);
+  removeStaleContainers(container, (pid) => existsSync(`/proc/${pid}`));
+  const at = "verifier.backend";
+  const supervisor = options.supervisors.find((one) => one?.kind === "c") ?? null;
+  if (supervisor === null)
+    throw new ConfigError({
+      at,
+      got: name,
+      need: `a C compiler for the supervisor inside (${options.supervisorNote})`,
+      fix: "apt-get install gcc libc6-dev",
+    });
+  const image = options.images.find((one) => imageEnvironment(container, one) !== null);
+  if (image === undefined)
+    throw new ConfigError({
+      at,
+      got: name,
+      need: `an image that a language names under container: ${options.images.join(", ") || "none does"}`,
+      fix: `Nothing is pulled by itself. Get one: ${name} pull ${options.images[0] ?? "IMAGE"}`,
+    });
+  const cgroups = options.useCgroups ? findCgroups() : null;
+  const filter = seccompFilter(process.arch, cgroups?.memory != null);
+  const host: Host = { bubblewrap: null, container, cgroups, supervisor, isRoot: true, filter, runFlags: 0 };
+  const problem = await tryOut(host, image);
+  if (problem === "") return { host, isolation: describe(host, container.version, options, "") };
+  throw new ConfigError({
+    at,
+    got: `${container.version}: ${problem}`,
+    need: "a container in which a test can be isolated",
+    fix: "Podman wants root here, Docker its daemon as root. Or take the backend bubblewrap.",
+  });
 }
 
 /**
@@ -67,13 +117,14 @@ export function mustDropUid(uid: number, uidMap: string, workers: number): boole
 }
 
 /** "" when a program ran to its end in a sandbox, else why not. */
-async function tryOut(host: Host): Promise<string> {
+async function tryOut(host: Host, image: string | null): Promise<string> {
   let sandbox: Sandbox | null = null;
   try {
-    sandbox = await openSandbox(host, { slot: 0, name: "probe", mounts: [] });
+    sandbox = await openSandbox(host, { slot: 0, name: "probe", mounts: [], image });
     const report = await sandbox.run({
       phase: "run",
-      command: "true",
+      // An image may hold next to nothing, but the supervisor is in it.
+      command: image === null ? "true" : "/sbx nothing",
       env: {},
       stdin: Buffer.alloc(0),
       limits: PROBE_LIMITS,
@@ -90,7 +141,7 @@ async function tryOut(host: Host): Promise<string> {
 }
 
 /** @param problem - why a better way did not work; "" when this is the best */
-function describe(host: Host, options: BrokerOptions, problem: string): Isolation {
+function describe(host: Host, sandbox: string, options: BrokerOptions, problem: string): Isolation {
   const cgroup = host.cgroups === null ? null : (`cgroup v${host.cgroups.version}` as const);
   const counts = (place: string | null | undefined) => (place == null ? null : cgroup);
   const memory = counts(host.cgroups?.memory);
@@ -102,13 +153,15 @@ function describe(host: Host, options: BrokerOptions, problem: string): Isolatio
     mode === "perl" && `the supervisor in Perl (1 ms slower a test): ${why}`,
     mode === "single" && `a bubblewrap for each test (slower; CPU time not summed over processes): ${why}`,
     host.runFlags & FLAG_NO_PROC && "this host masks /proc: tests see the sandbox's own",
-    !host.bubblewrap.canDisableUserns &&
+    host.container !== null &&
+      "a container for each program; its supervisor, not the program, is root with few capabilities",
+    host.bubblewrap?.canDisableUserns === false &&
       "old bubblewrap: nested user namespaces are refused by the system-call filter alone",
     host.cgroups?.version === 2 && UNTRIED_V2,
     process.arch === "arm64" && "arm64: the numbers of the system calls are checked, the whole is untested",
   ];
   return {
-    sandbox: host.bubblewrap.version,
+    sandbox,
     mode,
     user: host.isRoot ? "61000+" : "caller",
     network: "none",

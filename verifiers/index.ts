@@ -5,7 +5,8 @@ export { VerifierConfig } from "./config.js";
 export { extractProgram } from "./extract.js";
 export type { FeedbackOptions } from "./feedback.js";
 export { testFeedback } from "./feedback.js";
-export type { Isolation } from "./job.js";
+export type { Backend, Isolation } from "./job.js";
+export { BACKENDS } from "./job.js";
 export type { ExampleKind } from "./language-examples.js";
 export {
   EXAMPLE_KINDS,
@@ -17,7 +18,14 @@ export {
 export type { LanguageSet } from "./language-set.js";
 export { languageSet, loadLanguages } from "./language-set.js";
 export type { Language } from "./languages.js";
-export { installHint, LanguageFile, LanguageLimits, parseLanguage, readLanguage } from "./languages.js";
+export {
+  imageOf,
+  installHint,
+  LanguageFile,
+  LanguageLimits,
+  parseLanguage,
+  readLanguage,
+} from "./languages.js";
 export { cleanMessage } from "./message.js";
 export type { LocalPool, LocalPoolOptions, PoolStats, Submission, VerifierPool } from "./pool.js";
 export { createLocalPool } from "./pool.js";

@@ -5,6 +5,10 @@ import type { ProgramFile } from "./program-files.js";
 import type { RunLimits } from "./protocol.js";
 import type { Supervisor } from "./sandbox.js";
 
+/** What builds the outer wall of a sandbox. */
+export const BACKENDS = ["bubblewrap", "podman", "docker"] as const;
+export type Backend = (typeof BACKENDS)[number];
+
 /** A checker program, ready to be run: exit 0 accepts an output, 1 refuses it. */
 export interface CheckerPlan {
   readonly language: string;
@@ -14,6 +18,7 @@ export interface CheckerPlan {
   readonly execute: string;
   readonly env: Readonly<Record<string, string>>;
   readonly mounts: readonly string[];
+  readonly image: string | null;
   readonly messages?: Language["messages"];
   readonly compileLimits: RunLimits;
   readonly limits: RunLimits;
@@ -34,6 +39,8 @@ export interface Job {
   readonly files?: readonly ProgramFile[];
   readonly env: Readonly<Record<string, string>>;
   readonly mounts: readonly string[];
+  /** Container image; null for bubblewrap. */
+  readonly image: string | null;
   readonly compileLimits: RunLimits;
   readonly limits: RunLimits;
   readonly tests: readonly { readonly input: string; readonly expected: string | null }[];
@@ -87,6 +94,9 @@ export interface Isolation {
 
 export interface BrokerOptions {
   readonly workers: number;
+  readonly backend: Backend;
+  /** Images that languages name: the probe takes the first that this machine has. */
+  readonly images: readonly string[];
   /** Sandboxes kept ready while nothing waits, each for one program. */
   readonly prestart: number;
   readonly bubblewrap: string;

@@ -40,9 +40,13 @@ export const LanguageFile = z.strictObject({
     .optional()
     .describe("How a person installs the tools; shown, never run."),
   container: z
-    .strictObject({ "base-image": z.string().optional(), type: z.string().optional() })
+    .strictObject({
+      image: z.string().optional().describe("An image that holds the tools; default: base-image."),
+      "base-image": z.string().optional().describe("What Agnostics builds its image from."),
+      type: z.string().optional(),
+    })
     .optional()
-    .describe("The image Agnostics would use; for backends that run images."),
+    .describe("For the backends podman and docker; no image is ever pulled or built by itself."),
   aliases: z.array(z.string()).default([]).describe("Other names of the language."),
   fences: z
     .array(z.string())
@@ -92,3 +96,7 @@ const expandHome = (path: string): string => path.replace(/^~(?=\/|$)/, homedir(
 /** What a person types to get the language's tools; null where its file does not say. */
 export const installHint = ({ install }: Language): string | null =>
   typeof install === "string" ? install : (install?.["container-instructions"].trim() ?? null);
+
+/** The container image that the language runs in; null where its file names none. */
+export const imageOf = ({ container }: Language): string | null =>
+  container?.image ?? container?.["base-image"] ?? null;

@@ -5,9 +5,9 @@ import { ConfigError, InfrastructureError } from "../core/index.js";
 import { type Broker, startBroker } from "./broker.js";
 import { checkerPlan } from "./checker-plan.js";
 import type { FeedbackOptions } from "./feedback.js";
-import type { BrokerOptions, Isolation, Job, JobResult } from "./job.js";
+import type { Backend, BrokerOptions, Isolation, Job, JobResult } from "./job.js";
 import type { LanguageSet } from "./language-set.js";
-import type { Language } from "./languages.js";
+import { imageOf, type Language } from "./languages.js";
 import { compileLimits, testLimits } from "./limits.js";
 import { mayLackTool, missingTool } from "./missing-tool.js";
 import { argumentsProblem, filesProblem, type ProgramFile } from "./program-files.js";
@@ -100,6 +100,8 @@ export interface LocalPoolOptions {
    */
   readonly mode?: "auto" | "supervisor" | "perl" | "single";
   readonly useCgroups?: boolean;
+  /** The outer wall. podman, docker: a language runs in the image that its file names, `mode` is supervisor. Default bubblewrap. */
+  readonly backend?: Backend;
   /** Of bwrap. */
   readonly bubblewrap?: string;
 }
@@ -113,6 +115,8 @@ export async function createLocalPool(options: LocalPoolOptions): Promise<LocalP
   const workers = options.workers ?? 2 * availableParallelism();
   const brokerOptions: BrokerOptions = {
     workers,
+    backend: options.backend ?? "bubblewrap",
+    images: options.languages.all.flatMap((language) => imageOf(language) ?? []),
     prestart: options.prestart ?? 0,
     bubblewrap: options.bubblewrap ?? "bwrap",
     ...supervisorsFor(options.mode ?? "auto"),
@@ -210,7 +214,10 @@ class BrokeredPool implements LocalPool {
       ...this.#plainJob({ language, program, inputs: [], limits: task.limits }),
       tests: task.tests.map(({ input, output }) => ({ input, expected: output })),
       comparator: typeof comparator === "string" ? comparator : "exit",
-      checker: typeof comparator === "string" ? null : checkerPlan(comparator.checker, checkerLanguage!),
+      checker:
+        typeof comparator === "string"
+          ? null
+          : checkerPlan(comparator.checker, checkerLanguage!, this.#image(checkerLanguage!)),
       stopAfterFailures,
       keepChars: KEPT_CHARS,
     });
@@ -257,6 +264,7 @@ class BrokeredPool implements LocalPool {
       ...(files.length === 0 ? {} : { files }),
       env: language.env,
       mounts: language.mounts,
+      image: this.#image(language),
       compileLimits: compileLimits(language, run.compileLimits),
       limits: testLimits(language, this.#options.limits ?? {}, run.limits ?? {}),
       tests: run.inputs.map((input) => ({ input, expected: null })),
@@ -266,6 +274,19 @@ class BrokeredPool implements LocalPool {
       keepChars: run.keepChars ?? Number.MAX_SAFE_INTEGER,
       isStreamed: false,
     };
+  }
+
+  /** @throws ConfigError for a language without an image where programs run in containers */
+  #image(language: Language): string | null {
+    const { backend } = this.#brokerOptions;
+    if (backend === "bubblewrap") return null;
+    const image = imageOf(language);
+    if (image !== null) return image;
+    throw new ConfigError({
+      at: `${language.source}: container.image`,
+      need: `an image for the backend ${backend}`,
+      fix: "Name one that holds the language's tools, as container: {image: NAME}.",
+    });
   }
 
   async run(run: ProgramRun): Promise<JobResult> {

@@ -8,7 +8,7 @@ import { closeSync, writeFileSync } from "node:fs";
 import { constants } from "node:os";
 import type { Readable, Writable } from "node:stream";
 import { InfrastructureError } from "../core/index.js";
-import { FIRST_UID, PATH, singleRunArguments } from "./bubblewrap.js";
+import { type Bubblewrap, FIRST_UID, PATH, singleRunArguments } from "./bubblewrap.js";
 import { type Cgroup, createCgroup } from "./cgroup.js";
 import { memoryLimits, type RunKind, type RunLimits, type RunReport } from "./protocol.js";
 import {
@@ -34,12 +34,17 @@ const ARCHIVE_FD = 5;
 const SHELL_PROCESSES = 2;
 const SIGNALS = Object.values(constants.signals) as number[];
 
-export async function openSingleRunSandbox(host: Host, plan: SandboxPlan): Promise<Sandbox> {
-  return new SingleRunSandbox(host, plan);
+export async function openSingleRunSandbox(
+  host: Host,
+  bubblewrap: Bubblewrap,
+  plan: SandboxPlan,
+): Promise<Sandbox> {
+  return new SingleRunSandbox(host, bubblewrap, plan);
 }
 
 class SingleRunSandbox implements Sandbox {
   readonly #host: Host;
+  readonly #bubblewrap: Bubblewrap;
   readonly #plan: SandboxPlan;
   /** Since the compiler ran, if it did: what it left is in the archive. */
   #files: readonly SandboxFile[] = [];
@@ -48,8 +53,9 @@ class SingleRunSandbox implements Sandbox {
   #finished: Promise<unknown> = Promise.resolve();
   #count = 0;
 
-  constructor(host: Host, plan: SandboxPlan) {
+  constructor(host: Host, bubblewrap: Bubblewrap, plan: SandboxPlan) {
     this.#host = host;
+    this.#bubblewrap = bubblewrap;
     this.#plan = plan;
   }
 
@@ -74,7 +80,7 @@ class SingleRunSandbox implements Sandbox {
       doors.map((_, i) => ARCHIVE_FD + 1 + i),
     );
     const args = [
-      ...singleRunArguments(this.#host.bubblewrap, this.#plan.mounts, {
+      ...singleRunArguments(this.#bubblewrap, this.#plan.mounts, {
         diskMb: run.limits.diskMb,
         fileNames: files.map((file) => file.name),
         firstFileFd: firstFile,
@@ -82,7 +88,7 @@ class SingleRunSandbox implements Sandbox {
       ...Object.entries(programEnvironment(run.env)).flatMap(([name, value]) => ["--setenv", name, value]),
       ...["/bin/sh", "-c", script, "sh", ...runArguments(run)],
     ];
-    const child = spawn(this.#host.bubblewrap.path, args, {
+    const child = spawn(this.#bubblewrap.path, args, {
       stdio: ["pipe", "pipe", "pipe", "pipe", "pipe", "pipe", ...doors, ...files.map(() => "pipe" as const)],
       env: { PATH: process.env.PATH ?? PATH },
       cwd: "/",

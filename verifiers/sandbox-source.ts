@@ -1,5 +1,5 @@
 import { openSandbox } from "./open-sandbox.js";
-import type { Host, Sandbox } from "./sandbox.js";
+import type { Host, Sandbox, Surroundings } from "./sandbox.js";
 
 /**
  * Where the broker's sandboxes come from: started on demand, or ahead, while nothing waits. Each is used for one program;
@@ -10,7 +10,7 @@ export class SandboxSource {
   readonly #prestart: number;
   /** Seats give sandboxes their uids: no two that live at one time share one. */
   readonly #freeSeats: number[];
-  readonly #spares: { readonly sandbox: Sandbox; readonly mounts: string }[] = [];
+  readonly #spares: { readonly sandbox: Sandbox; readonly key: string }[] = [];
   #opened = 0;
   #isRestocking = false;
 
@@ -22,22 +22,22 @@ export class SandboxSource {
   }
 
   /** A sandbox that has run nothing yet. @throws InfrastructureError when none can be started */
-  async take(mounts: readonly string[]): Promise<Sandbox> {
-    const key = JSON.stringify(mounts);
-    const ready = this.#spares.findIndex((spare) => spare.mounts === key);
+  async take(surroundings: Surroundings): Promise<Sandbox> {
+    const key = JSON.stringify(surroundings);
+    const ready = this.#spares.findIndex((spare) => spare.key === key);
     if (ready >= 0) return this.#spares.splice(ready, 1)[0]!.sandbox;
     if (this.#freeSeats.length === 0) await this.#spares.shift()?.sandbox.close(); // ready for other languages only
-    return this.#open(mounts);
+    return this.#open(surroundings);
   }
 
   /** Starts sandboxes until enough are ready, or `isIdle` says that the machine is wanted for programs. */
-  async restock(mounts: readonly string[], isIdle: () => boolean): Promise<void> {
+  async restock(surroundings: Surroundings, isIdle: () => boolean): Promise<void> {
     if (this.#isRestocking) return;
     this.#isRestocking = true;
     try {
       while (isIdle() && this.#spares.length < this.#prestart) {
-        const sandbox = await this.#open(mounts);
-        this.#spares.push({ sandbox, mounts: JSON.stringify(mounts) });
+        const sandbox = await this.#open(surroundings);
+        this.#spares.push({ sandbox, key: JSON.stringify(surroundings) });
       }
     } catch {
       // A start that fails now fails again when a program needs it, and is reported then.
@@ -51,13 +51,17 @@ export class SandboxSource {
   }
 
   /** A fresh sandbox; its seat is free again when it has closed. */
-  async #open(mounts: readonly string[]): Promise<Sandbox> {
+  async #open(surroundings: Surroundings): Promise<Sandbox> {
     const seat = this.#freeSeats.pop();
     if (seat === undefined) throw new RangeError("more sandboxes than seats");
     const release = (): void => void this.#freeSeats.push(seat);
     let sandbox: Sandbox;
     try {
-      sandbox = await openSandbox(this.#host, { slot: seat, name: `${seat}-${++this.#opened}`, mounts });
+      sandbox = await openSandbox(this.#host, {
+        slot: seat,
+        name: `${seat}-${++this.#opened}`,
+        ...surroundings,
+      });
     } catch (error) {
       release();
       throw error;

@@ -1,10 +1,6 @@
-/** A sandbox whose pid 1 is our supervisor: one bubblewrap for a program, each run in namespaces of its own inside. */
-import { type ChildProcess, spawn } from "node:child_process";
-import { closeSync, openSync } from "node:fs";
+/** A sandbox whose pid 1 is our supervisor: one outer wall for a program, each run in namespaces of its own inside. */
 import { constants } from "node:os";
-import type { Duplex } from "node:stream";
 import { InfrastructureError } from "../core/index.js";
-import { FIRST_UID, PATH, supervisedArguments } from "./bubblewrap.js";
 import { type Cgroup, createCgroup } from "./cgroup.js";
 import {
   FLAG_COMPILE,
@@ -27,6 +23,7 @@ import {
   type Supervisor,
 } from "./sandbox.js";
 import { removeCgroup, untilExit } from "./teardown.js";
+import type { Wall } from "./wall.js";
 
 const MIB = 1024 * 1024;
 /** Past the wall limit, for the supervisor to report; after that the sandbox itself counts as broken. */
@@ -43,39 +40,31 @@ interface Pending {
   readonly reject: (error: Error) => void;
 }
 
+/** @param build - starts the wall around a supervisor that belongs into the group */
 export async function openSupervisedSandbox(
   host: Host,
   supervisor: Supervisor,
   plan: SandboxPlan,
+  build: (cgroup: Cgroup | null) => Wall,
 ): Promise<Sandbox> {
   let cgroup: Cgroup | null = null;
-  const passed: number[] = [];
+  let wall: Wall;
   try {
     if (host.cgroups !== null) cgroup = createCgroup(host.cgroups, plan.name);
-    passed.push(openSync(supervisor.path, "r"), ...(cgroup?.openDoors() ?? []));
-    const child = spawn(
-      host.bubblewrap.path,
-      supervisedArguments(host.bubblewrap, plan.mounts, supervisor.kind, passed.length - 1),
-      {
-        stdio: ["ignore", "ignore", "pipe", "pipe", ...passed],
-        env: { PATH: process.env.PATH ?? PATH },
-        cwd: "/",
-        ...(host.isRoot ? { uid: FIRST_UID + plan.slot, gid: FIRST_UID + plan.slot } : {}),
-      },
-    );
-    return new SupervisedSandbox(host, supervisor, child, cgroup);
+    wall = build(cgroup);
   } catch (cause) {
     if (cgroup !== null) await removeCgroup(cgroup);
+    if (cause instanceof InfrastructureError) throw cause;
     throw new InfrastructureError(`no sandbox: ${String(cause)}`, { cause });
-  } finally {
-    for (const fd of passed) closeSync(fd);
   }
+  const sandbox = new SupervisedSandbox(host, supervisor, wall, cgroup);
+  await sandbox.start();
+  return sandbox;
 }
 
 class SupervisedSandbox implements Sandbox {
   readonly #host: Host;
-  readonly #child: ChildProcess;
-  readonly #control: Duplex;
+  readonly #wall: Wall;
   readonly #reader: FrameReader;
   readonly #exited: Promise<void>;
   readonly #cgroup: Cgroup | null;
@@ -90,28 +79,38 @@ class SupervisedSandbox implements Sandbox {
   #isOver = false;
   #hasAnswered = false;
 
-  constructor(host: Host, supervisor: Supervisor, child: ChildProcess, cgroup: Cgroup | null) {
+  constructor(host: Host, supervisor: Supervisor, wall: Wall, cgroup: Cgroup | null) {
+    const { child, input, output } = wall;
     this.#host = host;
-    this.#child = child;
+    this.#wall = wall;
     this.#cgroup = cgroup;
     this.#isPerl = supervisor.kind === "perl";
-    this.#control = child.stdio[3] as Duplex;
     this.#reader = new FrameReader(() => this.#maxFrame);
     this.#exited = untilExit(child);
     child.stderr?.on("data", (bytes: Buffer) => {
       if (this.#words.length < 4096) this.#words += bytes.toString("utf8");
     });
     // A sandbox that dies answers with EPIPE or ECONNRESET; its end is handled where it is noticed, on exit.
-    this.#control?.on("error", () => {});
-    this.#control?.on("data", (bytes: Buffer) => this.#receive(bytes));
-    child.on("error", (error) => this.#fail(`bubblewrap did not start: ${error.message}`));
+    input?.on("error", () => {});
+    output?.on("error", () => {});
+    output?.on("data", (bytes: Buffer) => this.#receive(bytes));
+    child.on("error", (error) => this.#fail(`${wall.builder} did not start: ${error.message}`));
     child.on("close", () => this.#fail(`the sandbox ended: ${this.#words.trim() || "no message"}`));
-    // Read once the supervisor stands in its groups, so that nothing of the program runs outside them.
-    this.#control?.write(frame("S", host.filter));
+  }
+
+  /** Nothing of a program runs before the supervisor stands in its groups. A wall that falls is noticed by the first run. */
+  async start(): Promise<void> {
+    try {
+      await Promise.race([this.#wall.inGroups, this.#exited]);
+    } catch (cause) {
+      await this.close();
+      throw new InfrastructureError(`no cgroup: ${String(cause)}`, { cause });
+    }
+    this.#wall.input?.write(frame("S", this.#host.filter));
   }
 
   load(files: readonly SandboxFile[]): void {
-    this.#control.write(Buffer.concat(files.map((file) => fileFrame(file.name, file.bytes))));
+    this.#wall.input.write(Buffer.concat(files.map((file) => fileFrame(file.name, file.bytes))));
   }
 
   run(run: SandboxRun): Promise<RunReport> {
@@ -136,12 +135,13 @@ class SupervisedSandbox implements Sandbox {
         limits.timeMs + (this.#hasAnswered ? GRACE_MS : START_MS),
       );
       this.#pending = { run, chunks: { stdout: [], stderr: [] }, timer, resolve, reject };
-      this.#control.write(
+      this.#wall.input.write(
         runFrame({
           argv: runArguments(run),
-          env: programEnvironment(run.env),
+          env: programEnvironment({ ...this.#wall.env, ...run.env }),
           stdin: run.stdin,
-          limits,
+          // Without a user namespace of its own the count of a uid's processes is the machine's; the container's group counts.
+          limits: this.#host.container === null ? limits : { ...limits, processes: Number.POSITIVE_INFINITY },
           flags:
             this.#host.runFlags |
             (run.phase === "compile" ? FLAG_COMPILE : 0) |
@@ -175,7 +175,7 @@ class SupervisedSandbox implements Sandbox {
   }
 
   sendInput(bytes: Buffer | null): void {
-    if (!this.#isOver) this.#control.write(bytes === null ? frame("E") : frame("I", bytes));
+    if (!this.#isOver) this.#wall.input.write(bytes === null ? frame("E") : frame("I", bytes));
   }
 
   #receive(bytes: Buffer): void {
@@ -228,7 +228,7 @@ class SupervisedSandbox implements Sandbox {
 
   #fail(why: string): void {
     this.#isOver = true;
-    this.#child.kill("SIGKILL");
+    this.#wall.kill();
     const pending = this.#pending;
     if (pending === null) return;
     this.#pending = null;
@@ -239,11 +239,11 @@ class SupervisedSandbox implements Sandbox {
 
   async close(): Promise<void> {
     this.#isOver = true;
-    this.#control?.end();
-    const timer = setTimeout(() => this.#child.kill("SIGKILL"), 500);
+    this.#wall.input?.end();
+    const timer = setTimeout(() => this.#wall.kill(), 500);
     await this.#exited;
     clearTimeout(timer);
-    this.#control?.destroy();
+    this.#wall.input?.destroy();
     if (this.#cgroup !== null) await removeCgroup(this.#cgroup);
   }
 }

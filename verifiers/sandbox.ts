@@ -3,6 +3,7 @@
 import type { Bubblewrap } from "./bubblewrap.js";
 import { PATH } from "./bubblewrap.js";
 import type { CgroupParents } from "./cgroup.js";
+import type { ContainerTool } from "./container.js";
 import type { RunLimits, RunReport } from "./protocol.js";
 
 /** The program that is pid 1 of a sandbox, in two makes with one protocol. */
@@ -13,7 +14,9 @@ export interface Supervisor {
 
 /** What this machine has to build sandboxes from; `probeHost` finds it. */
 export interface Host {
-  readonly bubblewrap: Bubblewrap;
+  /** null where containers are the outer wall. */
+  readonly bubblewrap: Bubblewrap | null;
+  readonly container: ContainerTool | null;
   readonly cgroups: CgroupParents | null;
   /** null: a bubblewrap per test. */
   readonly supervisor: Supervisor | null;
@@ -24,11 +27,18 @@ export interface Host {
   readonly runFlags: number;
 }
 
-export interface SandboxPlan {
+/** What of the world outside a language's tools need. */
+export interface Surroundings {
+  /** Host paths; bubblewrap only. */
+  readonly mounts: readonly string[];
+  /** Image of a container; containers only. */
+  readonly image: string | null;
+}
+
+export interface SandboxPlan extends Surroundings {
   /** Chooses the uid; no two sandboxes of a broker share one at a time. */
   readonly slot: number;
   readonly name: string;
-  readonly mounts: readonly string[];
 }
 
 export interface SandboxFile {

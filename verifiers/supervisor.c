@@ -7,7 +7,9 @@
  * `cgroup.procs`. A process that moves itself, alone in its thread group, waits for nobody (10 us); moved by another, the
  * kernel first waits for a grace period (10 ms, measured, a group).
  *
- * Frames on fd 3, both ways: u32 type, u32 length, payload; little-endian (x86-64 and arm64 both are).
+ * Frames on fd 3, both ways, or with the arguments "stdio UID" on stdin and stdout (container tools pass no other
+ * descriptor): u32 type, u32 length, payload; little-endian (x86-64 and arm64 both are). In a container this process is the
+ * host's root with few capabilities, and every run takes UID as its uid and gid.
  *   host -> 'S' seccomp filter | 'F' file | 'R' run | 'I' more stdin (streamed run) | 'E' end of stdin
  *   <- host: 'O' stdout chunk, 'P' stderr chunk (streamed or large output) | 'D' done
  * Expected outputs never come here: a program that took this process over could lie about time, not about correctness.
@@ -17,6 +19,7 @@
 #include <dirent.h>
 #include <errno.h>
 #include <fcntl.h>
+#include <grp.h>
 #include <linux/capability.h>
 #include <linux/filter.h>
 #include <linux/seccomp.h>
@@ -72,6 +75,8 @@ struct stream {
   size_t size, room, total, cap;
 };
 
+static int replies = CONTROL; /* where our frames go */
+static uid_t program_uid;     /* 0: a run keeps ours */
 static struct sock_filter *filter;
 static unsigned short filter_length;
 static struct rlimit inherited[RLIM_NLIMITS];
@@ -94,7 +99,7 @@ static void read_all(void *into, size_t size) {
 
 static void write_all(const void *from, size_t size) {
   for (const char *at = from; size > 0;) {
-    ssize_t put = write(CONTROL, at, size);
+    ssize_t put = write(replies, at, size);
     if (put < 0 && errno == EINTR) continue;
     if (put <= 0) _exit(0);
     at += put;
@@ -140,6 +145,9 @@ static void drop_privileges(int status_fd) {
   struct __user_cap_header_struct header = {_LINUX_CAPABILITY_VERSION_3, 0};
   struct __user_cap_data_struct none[2] = {{0}};
   prctl(PR_CAP_AMBIENT, PR_CAP_AMBIENT_CLEAR_ALL, 0, 0, 0);
+  if (program_uid && (setgroups(0, NULL) < 0 || setresgid(program_uid, program_uid, program_uid) < 0 ||
+                      setresuid(program_uid, program_uid, program_uid) < 0))
+    fail(status_fd, BROKEN, "setresuid");
   if (syscall(SYS_capset, &header, none) < 0) fail(status_fd, BROKEN, "capset");
   if (prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0) < 0) fail(status_fd, BROKEN, "no_new_privs");
   struct sock_fprog program = {filter_length, filter};
@@ -436,18 +444,32 @@ static void mount_own(void) {
   const unsigned long safe = MS_NOSUID | MS_NODEV;
   if (unshare(CLONE_NEWNS) < 0 || mount(NULL, "/", NULL, MS_REC | MS_PRIVATE, NULL) < 0) die(74, "mount namespace");
   if (mount("w", "/w", "tmpfs", safe, PROGRAM_BYTES) < 0) die(74, "mount /w");
+  if (program_uid && chmod("/w", 01777) < 0) die(74, "chmod /w");
   (void)!mount("pts", "/dev/pts", "devpts", MS_NOSUID | MS_NOEXEC, "newinstance,mode=0620,ptmxmode=0666,max=16");
   if (chdir("/w") < 0) die(74, "chdir /w");
 }
 
+/* Our frames on descriptors of their own, so that stdin and stdout are free to be nobody's. */
+static void use_stdio(const char *uid) {
+  program_uid = (uid_t)strtoul(uid, NULL, 10);
+  replies = CONTROL + 1;
+  if (program_uid == 0 || dup2(0, CONTROL) < 0 || dup2(1, replies) < 0) _exit(74);
+  fcntl(CONTROL, F_SETFL, 0), fcntl(replies, F_SETFL, 0); /* blocking, whatever the container tool made of them */
+  int nothing = open("/dev/null", O_RDWR);
+  if (nothing < 0 || dup2(nothing, 0) < 0 || dup2(nothing, 1) < 0) _exit(74);
+}
+
 int main(int argc, char **argv) {
+  if (argc == 2 && strcmp(argv[1], "nothing") == 0) return 0; /* a program that every image has, for the probe */
   prctl(PR_SET_DUMPABLE, 0, 0, 0, 0); /* inherited over fork, reset by exec: nobody may trace us or read our /proc */
   const int groups = argc > 1 ? atoi(argv[1]) : 0;
   for (int fd = FIRST_GROUP; fd < FIRST_GROUP + groups; fd++)
     if (write(fd, "0", 1) != 1) die(74, "no cgroup");
-  if (syscall(SYS_close_range, CONTROL + 1, ~0u, 0) < 0) /* the groups, and whatever the host's processes passed down */
-    for (int fd = CONTROL + 1; fd < 4096; fd++) close(fd);
-  fcntl(CONTROL, F_SETFD, FD_CLOEXEC);
+  if (argc == 3 && strcmp(argv[1], "stdio") == 0) use_stdio(argv[2]);
+  const int foreign = replies + 1; /* the groups, and whatever the host's processes passed down */
+  if (syscall(SYS_close_range, (unsigned)foreign, ~0u, 0) < 0)
+    for (int fd = foreign; fd < 4096; fd++) close(fd);
+  fcntl(CONTROL, F_SETFD, FD_CLOEXEC), fcntl(replies, F_SETFD, FD_CLOEXEC);
   sigset_t none;
   sigemptyset(&none);
   sigprocmask(SIG_SETMASK, &none, NULL);

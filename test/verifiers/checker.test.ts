@@ -276,20 +276,24 @@ checkerContract("with a bubblewrap for each run", { mode: "single" });
 checkerContract("with a supervisor in Perl", { mode: "perl" });
 
 test("a checker's sandbox that nobody uses for a while is closed", async () => {
-  const options = { workers: 1, prestart: 0, bubblewrap: "bwrap", supervisorNote: "", useCgroups: true };
+  const wall = { backend: "bubblewrap", images: [], bubblewrap: "bwrap" } as const;
   const { host } = await probeHost({
-    ...options,
+    ...wall,
+    workers: 1,
+    prestart: 0,
+    supervisorNote: "",
+    useCgroups: true,
     supervisors: [{ kind: "c", path: buildSupervisor().path! }],
   });
   const source = new SandboxSource(host, 1, 0);
-  const checkers = new CheckerSandboxes((mounts) => source.take(mounts), 1, 20);
+  const checkers = new CheckerSandboxes((surroundings) => source.take(surroundings), 1, 20);
   const checker = loadLanguages().get("bash");
-  const plan = checkerPlan({ language: "bash", program: "exit 0", accepts_answer: true }, checker);
+  const plan = checkerPlan({ language: "bash", program: "exit 0", accepts_answer: true }, checker, null);
   checkers.keep(await checkers.open("key", plan));
   let sandbox: Sandbox | null = null; // the only seat is free when the idle one has closed
   while (sandbox === null) {
     await sleep(5);
-    sandbox = await source.take([]).catch((error) => {
+    sandbox = await source.take({ mounts: [], image: null }).catch((error) => {
       expect(error).toBeInstanceOf(RangeError);
       return null;
     });

@@ -30,6 +30,7 @@ beforeAll(() => {
   const parts = [
     "package.json",
     ".cache/supervisor",
+    "dist/checkpoints",
     "dist/core",
     "dist/verifiers",
     "configs/languages",
