@@ -51,7 +51,7 @@ export async function tryLanguage(
   }
 }
 
-const isAboutMissing = (message: string): boolean => /No such file|not found/.test(message);
+const isAboutMissing = (message: string): boolean => /No such file|not found|has no image/.test(message);
 
 async function probe(
   pool: LocalPool,
