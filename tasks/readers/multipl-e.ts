@@ -36,16 +36,23 @@ const withoutClosing = (tests: string): string => tests.replace(/^\s*\}/, "");
 /** C++ tests need what the prompt includes, even where the program does not. */
 const includesOf = (prompt: string): string => (prompt.match(/^#include.*$/gm) ?? []).join("\n");
 
+/**
+ * MultiPL-E compiles C++ without optimising. Optimised, a function without its return runs on into the code behind it,
+ * past the assertions: an empty body would pass.
+ */
+const CPP_UNOPTIMISED = '#pragma GCC optimize ("O0")\n';
+
 function harnessOf(
   { prompt, tests }: { prompt: string; tests: string },
   language: string,
   completion: ReadOptions["completion"],
 ): { before: string; after: string } {
   if (language === "python") return pythonHarness(prompt, tests);
-  if (completion === "body") return { before: prompt, after: afterOf(language, tests) };
+  const isBody = completion === "body";
+  const given = isBody ? prompt : language === "cpp" ? includesOf(prompt) : "";
   return {
-    before: language === "cpp" ? includesOf(prompt) : "",
-    after: afterOf(language, withoutClosing(tests)),
+    before: language === "cpp" ? `${CPP_UNOPTIMISED}${given}` : given,
+    after: afterOf(language, isBody ? tests : withoutClosing(tests)),
   };
 }
 
