@@ -3,6 +3,7 @@ import { COMPARATORS, type ComparatorName } from "../core/index.js";
 import { FORMAT_NAMES, VISIBILITIES, type Visibility } from "../tasks/index.js";
 import { choiceOption, collect, positiveInteger } from "./arguments.js";
 import { checkCommand } from "./tasks-check.js";
+import { rewriteCommand } from "./tasks-rewrite.js";
 
 /** `retort tasks`: task files out of other formats, and whether they can be trusted. */
 export const tasksCommand = (): Command =>
@@ -13,7 +14,8 @@ export const tasksCommand = (): Command =>
       "\nExamples:\n  $ retort tasks convert test.jsonl.gz --out tasks.jsonl\n  $ retort tasks check tasks.jsonl --run",
     )
     .addCommand(convertCommand())
-    .addCommand(checkCommand());
+    .addCommand(checkCommand())
+    .addCommand(rewriteCommand());
 
 interface ConvertOptions {
   readonly from: string;

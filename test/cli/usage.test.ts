@@ -21,6 +21,7 @@ const COMMANDS = [
   ["tasks"],
   ["tasks", "convert"],
   ["tasks", "check"],
+  ["tasks", "rewrite"],
   ["config"],
   ["config", "schema"],
   ["config", "check"],
