@@ -2,9 +2,10 @@ import { randomBytes } from "node:crypto";
 import { type FileHandle, open, rename, rm } from "node:fs/promises";
 import { dirname } from "node:path";
 
-export type Content = string | Uint8Array | readonly Uint8Array[];
+/** What a file is to hold; pieces are taken one at a time, so that they need not stand in memory together. */
+export type Content = string | Uint8Array | Iterable<Uint8Array>;
 
-const piecesOf = (content: Content): readonly Uint8Array[] =>
+const piecesOf = (content: Content): Iterable<Uint8Array> =>
   typeof content === "string" ? [Buffer.from(content)] : content instanceof Uint8Array ? [content] : content;
 
 async function writeAll(file: FileHandle, content: Content): Promise<void> {

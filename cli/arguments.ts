@@ -28,6 +28,18 @@ export const nonNegativeNumber = (text: string): number =>
 export const fraction = (text: string): number =>
   number(text, "a number above 0, at most 1", (value) => value > 0 && value <= 1);
 
+/** '{"top_k":20}' -> { top_k: 20 } */
+export function jsonObject(text: string): Record<string, unknown> {
+  try {
+    const value: unknown = JSON.parse(text);
+    if (typeof value === "object" && value !== null && !Array.isArray(value))
+      return value as Record<string, unknown>;
+  } catch {
+    // told below
+  }
+  throw new InvalidArgumentError('Need a JSON object, as {"top_k":20}.');
+}
+
 /** "1,5,10" -> [1, 5, 10] */
 export const integerList = (text: string): number[] => text.split(",").map(positiveInteger);
 

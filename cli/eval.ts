@@ -1,11 +1,21 @@
-import { Command } from "commander";
-import { ConfigError } from "../core/index.js";
-import { collect, integerList, positiveInteger } from "./arguments.js";
+import { Command, Option } from "commander";
+import { DEVICES } from "../policy/run-config.js";
+import {
+  collect,
+  fraction,
+  integerList,
+  jsonObject,
+  nonNegativeInteger,
+  nonNegativeNumber,
+  positiveInteger,
+  positiveNumber,
+  seedNumber,
+} from "./arguments.js";
+import { type ProgramOptions, programsOf } from "./eval-programs.js";
+import { stopSignals } from "./stop-signals.js";
 
-interface EvalOptions {
+interface EvalOptions extends ProgramOptions {
   readonly tasks: string;
-  readonly solutions?: string;
-  readonly references?: true;
   readonly out: string;
   readonly workers?: number;
   readonly languages: readonly string[];
@@ -13,16 +23,11 @@ interface EvalOptions {
   readonly json?: true;
 }
 
-/** `retort eval`: programs in, verdicts and pass@k out; no policy takes part. */
-export const evalCommand = (): Command =>
-  new Command("eval")
-    .description("Judge programs against tasks: verdicts into a file, pass@k and a table of statuses out.")
+/** `retort eval`: programs in, verdicts and pass@k out. */
+export const evalCommand = (): Command => {
+  const command = new Command("eval")
+    .description("Judge programs against tasks: verdicts into a file, pass@k and tables out.")
     .requiredOption("--tasks <file>", "task file (JSONL)")
-    .option(
-      "--solutions <file>",
-      'programs (JSONL): {"task_id","language","program" or "completion","sample"?}',
-    )
-    .option("--references", "judge the tasks' own reference programs instead")
     .requiredOption("--out <file>", "result file (JSONL); rows that hold already are not judged again")
     .option(
       "--workers <count>",
@@ -31,31 +36,95 @@ export const evalCommand = (): Command =>
     )
     .option("--languages <folder>", "language files of your own; may be given again", collect, [])
     .option("--k <list>", "which pass@k and pass^k to report, as 1,5,10", integerList)
-    .option("--json", "print one JSON object instead of the table")
-    .addHelpText(
-      "after",
-      `
+    .option("--json", "print one JSON object instead of the table");
+  return withEndpoint(withSampling(withSources(command)))
+    .addHelpText("after", EXAMPLES)
+    .action(evaluate);
+};
+
+const withSources = (command: Command): Command =>
+  command
+    .optionsGroup("Where programs come from, one of:")
+    .option(
+      "--solutions <file>",
+      'programs (JSONL): {"task_id","language","program" or "completion","sample"?}',
+    )
+    .option("--references", "the tasks' own reference programs")
+    .option("--policy <folder>", "a policy folder, or a checkpoint of a run, sampled here")
+    .option("--endpoint <url>", "a server that speaks OpenAI's protocol, as http://localhost:8000/v1");
+
+const withSampling = (command: Command): Command =>
+  command
+    .optionsGroup("Sampling (--policy, --endpoint):")
+    .option("--language <name>", "for tasks that name no language; again: each task in each", collect, [])
+    .option("--override-language", "--language also for tasks that name their own")
+    .option("--samples <count>", "completions of each task in each language; default 1", positiveInteger)
+    .option("--temperature <number>", "0 is greedy; default: 1, or the endpoint's own", nonNegativeNumber)
+    .option("--top-p <fraction>", "cut the distribution to this probability", fraction)
+    .option("--max-tokens <count>", "longest completion; default 1024", positiveInteger)
+    .option("--seed <number>", "random seed; default: 0, or none for an endpoint", seedNumber)
+    .option("--system <text>", "system prompt")
+    .option("--no-instruct", "leave out the language's own instruction after each prompt")
+    .addOption(
+      new Option(
+        "--program-in <place>",
+        "the program is the last fenced block, or the whole; default fenced",
+      ).choices(["fenced", "whole"]),
+    )
+    .option("--completions <file>", "where completions are kept; default: beside --out")
+    .addOption(new Option("--device <name>", "what computes a policy; default auto").choices([...DEVICES]));
+
+const withEndpoint = (command: Command): Command =>
+  command
+    .optionsGroup("Endpoint (key: environment variable RETORT_API_KEY or OPENAI_API_KEY):")
+    .option("--model <name>", "the model, as the endpoint spells it")
+    .option("--completions-api", "/completions with the bare prompt instead of /chat/completions")
+    .option("--concurrency <count>", "requests at once; default 8", positiveInteger)
+    .option(
+      "--requests-per-minute <count>",
+      "no more than this, tries of failed ones included",
+      positiveNumber,
+    )
+    .option("--request-timeout <seconds>", "longest wait for one answer; default 300", positiveNumber)
+    .option(
+      "--retries <count>",
+      "tries after a failed one, with growing pauses; default 5",
+      nonNegativeInteger,
+    )
+    .option("--body <json>", 'more fields of each request, as {"top_k":20}', jsonObject);
+
+const EXAMPLES = `
 Examples:
   $ retort eval --tasks tasks.jsonl --solutions solutions.jsonl --out results.jsonl
   $ retort eval --tasks tasks.jsonl --references --out references.jsonl --json
+  $ retort eval --tasks tasks.jsonl --policy checkpoints/quickstart --language lua --samples 8 --out results.jsonl
+  $ retort eval --tasks tasks.jsonl --endpoint http://localhost:8000/v1 --model qwen --language python \\
+      --language ocaml --samples 10 --temperature 0.8 --out results.jsonl
 
-Run again with the same --out, it judges only what is missing or failed by our own fault. Programs that fail are
-results, not errors: the exit code is 0.`,
-    )
-    .action(async (options: EvalOptions) => {
-      if ((options.solutions === undefined) === (options.references === undefined)) {
-        throw new ConfigError({ at: "retort eval", need: "either --solutions FILE or --references" });
-      }
-      const { evaluateFiles } = await import("../coordinator/evaluate-files.js");
-      const { summaryTable } = await import("../coordinator/evaluation-table.js");
-      const summary = await evaluateFiles({
-        tasks: options.tasks,
-        ...(options.solutions === undefined ? {} : { solutions: options.solutions }),
-        out: options.out,
-        languageFolders: options.languages,
-        ...(options.workers === undefined ? {} : { workers: options.workers }),
-        ...(options.k === undefined ? {} : { ks: options.k }),
-        stream: process.stderr,
-      });
-      process.stdout.write(options.json ? `${JSON.stringify(summary)}\n` : `${summaryTable(summary)}\n`);
+Run again with the same --out, it draws and judges only what is missing or failed by our own fault. Ctrl-C keeps what
+is done. Programs that fail are results, not errors: the exit code is 0.`;
+
+async function evaluate(options: EvalOptions): Promise<void> {
+  const programs = programsOf(options, process.env);
+  const { evaluateFiles } = await import("../coordinator/evaluate-files.js");
+  const { summaryTable } = await import("../coordinator/evaluation-table.js");
+  const { StoppedError } = await import("../coordinator/evaluate-solutions.js");
+  const stop = stopSignals("Stopping; what is judged is kept. Once more stops at once.");
+  try {
+    const { summary } = await evaluateFiles({
+      tasks: options.tasks,
+      programs,
+      out: options.out,
+      languageFolders: options.languages,
+      ...(options.workers === undefined ? {} : { workers: options.workers }),
+      ...(options.k === undefined ? {} : { ks: options.k }),
+      stream: process.stderr,
+      signal: stop.signal,
     });
+    process.stdout.write(options.json ? `${JSON.stringify(summary)}\n` : `${summaryTable(summary)}\n`);
+  } catch (error) {
+    if (!(error instanceof StoppedError)) throw error;
+    process.stderr.write(`${error.message}\n`);
+    process.exitCode = stop.exitCode();
+  }
+}

@@ -1,6 +1,6 @@
-import { constants } from "node:os";
 import { Command } from "commander";
 import { collect } from "./arguments.js";
+import { stopSignals } from "./stop-signals.js";
 
 interface TrainOptions {
   readonly set: readonly string[];
@@ -32,7 +32,7 @@ Either way, and after kill -9 too, --resume goes on with the numbers of the unin
       const sets = options.fromScratch ? [...options.set, "policy.from_scratch=true"] : options.set;
       const config = loadRunConfig(file, sets);
       const { runTraining } = await import("../coordinator/train.js");
-      const stop = stopSignals();
+      const stop = stopSignals("Finishing the step and saving; once more stops at once.");
       const outcome = await runTraining(config, {
         resume: options.resume ?? false,
         resumeCommand: resumeCommand(file, options),
@@ -57,18 +57,3 @@ const resumeCommand = (file: string, options: TrainOptions): string =>
     ...(options.fromScratch ? ["--from-scratch"] : []),
     "--resume",
   ].join(" ");
-
-/** Aborted by the first Ctrl-C or SIGTERM; the second one ends the process at once. */
-function stopSignals(): { signal: AbortSignal; exitCode: () => number } {
-  const controller = new AbortController();
-  let exitCode = 0;
-  const stop = (name: "SIGINT" | "SIGTERM"): void => {
-    exitCode = 128 + constants.signals[name];
-    if (controller.signal.aborted) process.exit(exitCode);
-    process.stderr.write("\nFinishing the step and saving; once more stops at once.\n");
-    controller.abort();
-  };
-  process.on("SIGINT", stop);
-  process.on("SIGTERM", stop);
-  return { signal: controller.signal, exitCode: () => exitCode };
-}

@@ -1,5 +1,22 @@
-import { closeSync, existsSync, fsyncSync, openSync, statSync, truncateSync, writeSync } from "node:fs";
+import {
+  closeSync,
+  existsSync,
+  fsyncSync,
+  ftruncateSync,
+  openSync,
+  statSync,
+  truncateSync,
+  writeSync,
+} from "node:fs";
 import { ConfigError } from "../core/index.js";
+
+/** A row could not be written; those before it stand. */
+export class JournalError extends Error {
+  override readonly name = "JournalError";
+  constructor(path: string, cause: unknown) {
+    super(`${path} could not be written: ${(cause as Error).message}. What it holds is kept.`, { cause });
+  }
+}
 
 /** A file of JSON lines that only grows, and can be cut back to a length that a checkpoint recorded. */
 export class Journal {
@@ -12,13 +29,21 @@ export class Journal {
     this.#bytes = existsSync(path) ? statSync(path).size : 0;
   }
 
-  /** Appends rows, each as one line, in a single write. */
+  /**
+   * Appends rows, each as one line, in a single write. Where the disk is full, what did not fit is taken away again.
+   * @throws JournalError
+   */
   append(...rows: readonly unknown[]): void {
     if (rows.length === 0) return;
     this.#fd ??= openSync(this.path, "a");
     const text = Buffer.from(rows.map((row) => `${JSON.stringify(row)}\n`).join(""));
     let done = 0;
-    while (done < text.length) done += writeSync(this.#fd, text, done);
+    try {
+      while (done < text.length) done += writeSync(this.#fd, text, done);
+    } catch (cause) {
+      ftruncateSync(this.#fd, this.#bytes);
+      throw new JournalError(this.path, cause);
+    }
     this.#bytes += text.length;
   }
 

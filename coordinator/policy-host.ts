@@ -9,7 +9,7 @@ import type {
   SamplingStats,
 } from "../rollout/index.js";
 import type { LearnerState, UpdateMetrics, UpdateRequest } from "../trainer/index.js";
-import type { OpenRequest } from "./policy-worker.js";
+import type { OpenRequest, OpenSamplerRequest } from "./policy-worker.js";
 import { type Answer, unwrapped } from "./worker-failure.js";
 
 /**
@@ -37,8 +37,8 @@ export interface PolicyHost {
   close(): Promise<void>;
 }
 
-/** Starts the worker and compiles nothing yet: graphs are compiled when first used. */
-export async function openPolicyHost(request: OpenRequest): Promise<PolicyHost> {
+/** One thread for one policy. @throws what the worker's `open` refuses */
+async function startWorker(open: "open" | "openSampler", request: OpenSamplerRequest): Promise<Piscina> {
   const pool = new Piscina({
     filename: builtModule(import.meta.url, "./policy-worker.js"),
     minThreads: 1,
@@ -46,14 +46,38 @@ export async function openPolicyHost(request: OpenRequest): Promise<PolicyHost> 
     idleTimeout: Number.POSITIVE_INFINITY,
     atomics: "disabled", // a thread that sleeps in Atomics.wait would starve WebGPU's callbacks
   });
-  const ask = async <T>(name: string, argument?: unknown): Promise<T> =>
-    unwrapped((await pool.run(argument, { name })) as Answer<T>);
   try {
-    await ask("open", request);
+    unwrapped((await pool.run(request, { name: open })) as Answer<void>);
+    return pool;
   } catch (error) {
     await pool.destroy();
     throw error;
   }
+}
+
+const closeWorker = async (pool: Piscina): Promise<void> => {
+  await pool.run(undefined, { name: "close" });
+  await pool.destroy();
+};
+
+/** A policy that is only sampled from: its weights are all it holds. `stop` ends it within a call, too. */
+export async function openSamplingHost(
+  request: OpenSamplerRequest,
+): Promise<Pick<PolicyHost, "sample" | "close"> & { stop(): Promise<void> }> {
+  const pool = await startWorker("openSampler", request);
+  return {
+    sample: (shape, groups, options, onFinished) =>
+      sampleThrough(pool, { shape, groups, options }, onFinished),
+    close: () => closeWorker(pool),
+    stop: () => pool.destroy(),
+  };
+}
+
+/** Starts the worker and compiles nothing yet: graphs are compiled when first used. */
+export async function openPolicyHost(request: OpenRequest): Promise<PolicyHost> {
+  const pool = await startWorker("open", request);
+  const ask = async <T>(name: string, argument?: unknown): Promise<T> =>
+    unwrapped((await pool.run(argument, { name })) as Answer<T>);
   return {
     sample: (shape, groups, options, onFinished) =>
       sampleThrough(pool, { shape, groups, options }, onFinished),
@@ -61,10 +85,7 @@ export async function openPolicyHost(request: OpenRequest): Promise<PolicyHost> 
     exportState: () => ask("exportState"),
     importState: (state) => ask("importState", state),
     memory: () => pool.run(undefined, { name: "memory" }),
-    close: async () => {
-      await pool.run(undefined, { name: "close" });
-      await pool.destroy();
-    },
+    close: () => closeWorker(pool),
   };
 }
 

@@ -23,11 +23,15 @@ import {
 } from "../trainer/index.js";
 import { type Answer, answered, NonFinitePolicyError } from "./worker-failure.js";
 
-export interface OpenRequest {
+/** A policy that is only sampled from. */
+export interface OpenSamplerRequest {
   readonly config: DecoderConfig;
   readonly weights: HostWeights;
   readonly provider: Provider;
   readonly threads: number;
+}
+
+export interface OpenRequest extends OpenSamplerRequest {
   readonly objective: ObjectiveConfig;
   readonly optimizer: OptimizerConfig;
   readonly totalSteps: number;
@@ -36,8 +40,9 @@ export interface OpenRequest {
 }
 
 interface Opened {
-  readonly request: OpenRequest;
-  readonly learner: Learner;
+  readonly request: OpenSamplerRequest;
+  /** null where the policy is only sampled from: no moments, no teacher. */
+  readonly learner: Learner | null;
   /** By shape: the training loop's and the evaluation's. */
   readonly engines: Map<string, SamplingEngine>;
 }
@@ -47,6 +52,12 @@ let opened: Opened | null = null;
 const current = (): Opened => {
   if (opened === null) throw new Error("the policy worker has not been opened");
   return opened;
+};
+
+const learning = (): Learner => {
+  const { learner } = current();
+  if (learner === null) throw new Error("the policy worker was opened for sampling alone");
+  return learner;
 };
 
 export const open = (request: OpenRequest): Promise<Answer<void>> =>
@@ -59,6 +70,12 @@ export const open = (request: OpenRequest): Promise<Answer<void>> =>
     opened = { request, learner, engines: new Map() };
   });
 
+export const openSampler = (request: OpenSamplerRequest): Promise<Answer<void>> =>
+  answered(async () => {
+    if (request.provider === "tensorflow") await useTensorflowBackend();
+    opened = { request, learner: null, engines: new Map() };
+  });
+
 /** A call of the sampler; sequences go to the port as they end, and "end" after the last. */
 export interface SampleCall {
   readonly shape: RunnerShape;
@@ -69,9 +86,9 @@ export interface SampleCall {
 
 export const sample = ({ shape, groups, options, port }: SampleCall): Promise<Answer<SamplingStats>> =>
   answered(async () => {
-    const { learner } = current();
+    const { learner, request } = current();
     const engine = await engineOf(shape);
-    engine.setWeights(learner.weights());
+    engine.setWeights(learner?.weights() ?? request.weights);
     const stats = await engine.sample(groups, options, (sequence) => {
       refuseNonFinite(sequence);
       port.postMessage(sequence);
@@ -97,13 +114,12 @@ function refuseNonFinite({ rolloutLogProbs }: SampledSequence): void {
 }
 
 export const update = (request: UpdateRequest): Promise<Answer<UpdateMetrics>> =>
-  answered(() => current().learner.update(request));
+  answered(() => learning().update(request));
 
-export const exportState = (): Promise<Answer<LearnerState>> =>
-  answered(() => current().learner.exportState());
+export const exportState = (): Promise<Answer<LearnerState>> => answered(() => learning().exportState());
 
 export const importState = (state: LearnerState): Promise<Answer<void>> =>
-  answered(() => current().learner.importState(state));
+  answered(() => learning().importState(state));
 
 export const memory = (): { rss: number; heap: number } => {
   const { rss, heapUsed } = process.memoryUsage();
@@ -114,6 +130,6 @@ export async function close(): Promise<void> {
   if (opened === null) return; // this thread replaced one that died: what ended it is told already
   const { learner, engines } = opened;
   for (const engine of engines.values()) await engine.dispose();
-  await learner.dispose();
+  await learner?.dispose();
   opened = null;
 }

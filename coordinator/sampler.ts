@@ -8,14 +8,15 @@ import { promptMessages } from "./prompts.js";
 /** Prompt lengths are rounded up to a multiple of this: few compiled shapes, little padding. */
 const PROMPT_STEP = 16;
 
-const roundUp = (length: number): number => Math.ceil(length / PROMPT_STEP) * PROMPT_STEP;
+/** A prompt length as the compiled shapes have it. */
+export const roundUp = (length: number): number => Math.ceil(length / PROMPT_STEP) * PROMPT_STEP;
 
 /**
  * Samples on the host in shapes that the prompts of a call need, and at least those of `promptLength`: calls over one
  * task set share one compiled shape, so their numbers do not depend on which tasks a step drew.
  */
 export function createSampler(
-  host: PolicyHost,
+  host: Pick<PolicyHost, "sample">,
   shape: { readonly slots: number; readonly promptLength: number; readonly maxNewTokens: number },
 ): AttemptContext["sampler"] {
   return {

@@ -4,24 +4,31 @@ import { z } from "zod";
 import { ConfigError, type Task } from "../core/index.js";
 import { extractProgram } from "../verifiers/index.js";
 
-const SolutionLine = z
+/** `truncated`: the completion was cut at its longest length, which feedback on a missing program says. */
+export const SolutionLine = z
   .strictObject({
     task_id: z.string(),
     language: z.string().optional(),
     program: z.string().optional(),
     completion: z.string().optional(),
     sample: z.int().nonnegative().optional(),
+    truncated: z.boolean().optional(),
   })
   .refine((line) => (line.program === undefined) !== (line.completion === undefined), {
     message: "need either program or completion",
   });
 
-/** One program for one task. `program` is null where a completion holds none. */
-export interface Solution {
+/** One attempt at one task: the identity of a result row. */
+export interface Planned {
   readonly task: Task;
   readonly language: string;
   readonly sample: number;
+}
+
+/** The program of an attempt. `program` is null where a completion holds none. */
+export interface Solution extends Planned {
   readonly program: string | null;
+  readonly isTruncated?: boolean;
 }
 
 function parseLine(text: string, at: string): z.infer<typeof SolutionLine> {
@@ -42,14 +49,22 @@ function parseLine(text: string, at: string): z.infer<typeof SolutionLine> {
 }
 
 /** The identity of a result row: one program of one task in one language. */
+export const plannedId = ({ task, language, sample }: Planned): string =>
+  solutionId({ taskId: task.id, language, sample });
+
 export const solutionId = (of: { taskId: string; language: string; sample: number }): string =>
   JSON.stringify([of.taskId, of.language, of.sample]);
 
 /**
  * Reads a solution file (JSONL). Lines of one task and language without `sample` are numbered in file order.
+ * @param programIn - where the program of a completion stands
  * @throws ConfigError with file and line when a line is malformed, names an unknown task, or repeats a sample
  */
-export function readSolutions(file: string, tasks: readonly Task[]): Solution[] {
+export function readSolutions(
+  file: string,
+  tasks: readonly Task[],
+  programIn: "fenced" | "whole" = "fenced",
+): Solution[] {
   const byId = new Map(tasks.map((task) => [task.id, task]));
   let text: string;
   try {
@@ -62,7 +77,7 @@ export function readSolutions(file: string, tasks: readonly Task[]): Solution[] 
   return text.split("\n").flatMap((line, index): Solution[] => {
     if (line.trim() === "") return [];
     const at = `${file}:${index + 1}`;
-    const { task_id, program, completion, ...rest } = parseLine(line, at);
+    const { task_id, program, completion, truncated, ...rest } = parseLine(line, at);
     const task = byId.get(task_id);
     if (task === undefined) throw new ConfigError({ at, got: task_id, need: "a task_id of the task file" });
     const language = rest.language ?? task.language;
@@ -74,7 +89,15 @@ export function readSolutions(file: string, tasks: readonly Task[]): Solution[] 
     if (seen.has(id))
       throw new ConfigError({ at, got: sample, need: "another sample number: this one is taken" });
     seen.add(id);
-    return [{ task, language, sample, program: program ?? extractProgram(completion!, "fenced") }];
+    return [
+      {
+        task,
+        language,
+        sample,
+        program: program ?? extractProgram(completion!, programIn),
+        ...(truncated ? { isTruncated: true } : {}),
+      },
+    ];
   });
 }
 

@@ -135,14 +135,39 @@ test("references need no solution file; without --json a person gets a table", a
 
 test.each([
   {
-    name: "neither solutions nor references",
+    name: "no source of programs",
     args: [],
-    says: "need either --solutions FILE or --references",
+    says: "need one source of programs: --solutions FILE, --references, --policy DIR or --endpoint URL",
   },
   {
-    name: "both",
+    name: "two sources",
     args: ["--references", "--solutions", "x"],
-    says: "need either --solutions FILE or --references",
+    says: 'got "--solutions --references"',
+  },
+  {
+    name: "an option of another source",
+    args: ["--references", "--samples", "3"],
+    says: "--samples: need --policy or --endpoint: --references has no use for it",
+  },
+  {
+    name: "an endpoint without a model",
+    args: ["--endpoint", "http://localhost:1/v1"],
+    says: "--model: need the model's name",
+  },
+  {
+    name: "an endpoint that is no address",
+    args: ["--endpoint", "localhost", "--model", "m", "--language", "bash"],
+    says: "--endpoint: need an address as http://localhost:8000/v1",
+  },
+  {
+    name: "a password in the address",
+    args: ["--endpoint", "http://me:secret@localhost:1/v1", "--model", "m", "--language", "bash"],
+    says: "--endpoint: need an address without password or query",
+  },
+  {
+    name: "tasks without a language",
+    args: ["--endpoint", "http://localhost:1/v1", "--model", "m"],
+    says: "task add/0: need a language: the task names none. Add --language NAME.",
   },
   {
     name: "a missing solution file",

@@ -13,10 +13,13 @@ export interface Outcome {
 /** Runs the built command as a person would. */
 export function retort(
   args: readonly string[],
-  options: { input?: string; cwd?: string } = {},
+  options: { input?: string; cwd?: string; env?: Record<string, string> } = {},
 ): Promise<Outcome> {
   return new Promise((resolve, reject) => {
-    const child = spawn(process.execPath, [main, ...args], { cwd: options.cwd ?? packageRoot });
+    const child = spawn(process.execPath, [main, ...args], {
+      cwd: options.cwd ?? packageRoot,
+      env: { ...process.env, ...options.env },
+    });
     let [stdout, stderr] = ["", ""];
     child.stdout.on("data", (chunk) => {
       stdout += String(chunk);

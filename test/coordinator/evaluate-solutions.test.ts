@@ -2,7 +2,11 @@ import { existsSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from "no
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { afterAll, beforeEach, expect, test } from "vitest";
-import { evaluateSolutions } from "../../coordinator/evaluate-solutions.js";
+import {
+  evaluateSolutions as evaluate,
+  type SolutionsEvaluation,
+} from "../../coordinator/evaluate-solutions.js";
+import type { EvaluationSummary } from "../../coordinator/evaluation-summary.js";
 import { readSolutions, referenceSolutions, type Solution } from "../../coordinator/solutions.js";
 import { InfrastructureError, STATUSES, type Status, Task, type Verdict } from "../../core/index.js";
 
@@ -13,6 +17,9 @@ let count = 0;
 beforeEach(() => {
   out = join(root, `out${count++}.jsonl`);
 });
+
+const evaluateSolutions = async (evaluation: SolutionsEvaluation): Promise<EvaluationSummary> =>
+  (await evaluate(evaluation)).summary;
 
 const tasks = ["a", "b", "c"].map((id) =>
   Task.parse({

@@ -1,0 +1,174 @@
+/** Evaluation of programs from anywhere: files, references, a policy, an endpoint. */
+import { createHash } from "node:crypto";
+import { accessSync, constants, mkdirSync } from "node:fs";
+import { dirname } from "node:path";
+import { ConfigError, type Limits, type Task } from "../core/index.js";
+import type { LanguageSet, VerifierPool } from "../verifiers/index.js";
+import {
+  type Assignment,
+  type CompletionSource,
+  completionRequests,
+  type DrawnPrograms,
+  drawnPrograms,
+} from "./draw-completions.js";
+import type { EndpointOptions } from "./endpoint.js";
+import { type Evaluated, evaluateSolutions } from "./evaluate-solutions.js";
+import type { PolicyOptions } from "./policy-source.js";
+import { createProgress, type Progress } from "./progress.js";
+import { readSolutions, referenceSolutions, type Solution } from "./solutions.js";
+
+/** Where the programs come from. */
+export type Programs =
+  | { readonly from: "solutions"; readonly file: string; readonly programIn: Assignment["programIn"] }
+  | { readonly from: "references" }
+  | ({ readonly from: "policy"; readonly policy: PolicyOptions } & Sampled)
+  | ({ readonly from: "endpoint"; readonly endpoint: EndpointOptions } & Sampled);
+
+interface Sampled {
+  readonly assignment: Assignment;
+  /** Default: beside the result file. */
+  readonly completions?: string;
+}
+
+export interface ProgramEvaluation {
+  readonly tasks: readonly Task[];
+  /** What messages call the tasks. */
+  readonly tasksName: string;
+  readonly programs: Programs;
+  readonly out: string;
+  readonly languages: LanguageSet;
+  /** Limits that the pool sets where a task says nothing. */
+  readonly limits?: Limits;
+  readonly stopAfterFailures?: number;
+  readonly ks?: readonly number[];
+  /** Opened once all input is known to be right, and closed here. */
+  readonly openPool: () => Promise<VerifierPool>;
+  /** Where progress goes. */
+  readonly stream: NodeJS.WriteStream;
+  readonly signal?: AbortSignal;
+}
+
+/** Everything but task and program that decides verdicts, for every language in question. */
+function judgingKey(evaluation: ProgramEvaluation, used: Iterable<string>): string {
+  const definitions = [...new Set(used)].sort().map((name) => {
+    const { source: _where, ...definition } = evaluation.languages.get(name);
+    return definition;
+  });
+  const { limits = {}, stopAfterFailures = null } = evaluation;
+  return createHash("sha256")
+    .update(JSON.stringify([definitions, limits, stopAfterFailures]))
+    .digest("hex");
+}
+
+/** @throws ConfigError where the results could not be written, before any program has run */
+function checkWritable(out: string): void {
+  try {
+    mkdirSync(dirname(out), { recursive: true });
+    accessSync(dirname(out), constants.W_OK);
+  } catch (cause) {
+    const reason = (cause as NodeJS.ErrnoException).code;
+    throw new ConfigError({
+      at: "--out",
+      got: out,
+      need: `a file in a folder that can be written (${reason})`,
+      cause,
+    });
+  }
+}
+
+/** `results.jsonl` -> `results.completions.jsonl` */
+export const completionsBeside = (out: string): string => `${out.replace(/\.jsonl$/, "")}.completions.jsonl`;
+
+type Input = Pick<DrawnPrograms, "planned" | "solutions"> & Partial<DrawnPrograms>;
+
+/** Loads only what it needs: a policy brings ONNX Runtime along. */
+async function openSource(
+  programs: Extract<Programs, { from: "policy" | "endpoint" }>,
+): Promise<CompletionSource> {
+  if (programs.from === "endpoint") return (await import("./endpoint.js")).createEndpoint(programs.endpoint);
+  return (await import("./policy-source.js")).createPolicySource(programs.policy);
+}
+
+/** Reads what is there, or prepares to draw it; nothing has run yet. */
+async function openPrograms(
+  evaluation: ProgramEvaluation,
+  progress: Progress,
+): Promise<{ input: Input; source: CompletionSource | null }> {
+  const { programs, tasks, tasksName, languages } = evaluation;
+  if (programs.from === "solutions" || programs.from === "references") {
+    const solutions: Solution[] =
+      programs.from === "references"
+        ? referenceSolutions(tasksName, tasks)
+        : readSolutions(programs.file, tasks, programs.programIn);
+    if (solutions.length === 0 && programs.from === "solutions")
+      throw new ConfigError({ at: programs.file, need: "at least one solution" });
+    return { input: { planned: solutions, solutions }, source: null };
+  }
+  const requests = completionRequests(tasks, programs.assignment, languages);
+  const source = await openSource(programs);
+  try {
+    const file = programs.completions ?? completionsBeside(evaluation.out);
+    const { programIn } = programs.assignment;
+    return { input: await drawnPrograms(requests, source, programIn, file, progress.note), source };
+  } catch (error) {
+    await source.close();
+    throw error;
+  }
+}
+
+/**
+ * Evaluates, and closes everything it opened.
+ * @throws ConfigError before anything runs for input that is wrong: a malformed line, an unknown task or language
+ * @throws StoppedError after `signal`; what is done is kept
+ */
+export async function evaluatePrograms(evaluation: ProgramEvaluation): Promise<Evaluated> {
+  const { tasks, out, signal, ks, stopAfterFailures } = evaluation;
+  checkWritable(out);
+  const progress = createProgress({ stream: evaluation.stream });
+  // The judge before a policy is read: its broker is a fork of this process, and forks of large ones are slow.
+  const pool = evaluation.programs.from === "policy" ? await evaluation.openPool() : null;
+  let opened: Awaited<ReturnType<typeof openPrograms>> | null = null;
+  let judge: VerifierPool | null = pool;
+  try {
+    opened = await openPrograms(evaluation, progress);
+    const { planned, solutions, drawing } = opened.input;
+    const judging = judgingKey(
+      evaluation,
+      planned.map(({ language }) => language),
+    );
+    noteMissing(tasks, planned, progress);
+    judge ??= await evaluation.openPool();
+    let isBegun = false;
+    return await evaluateSolutions({
+      solutions,
+      planned,
+      ...(drawing === undefined ? {} : { drawing }),
+      out,
+      pool: judge,
+      judging,
+      note: progress.note,
+      ...(ks === undefined ? {} : { ks }),
+      ...(stopAfterFailures === undefined ? {} : { stopAfterFailures }),
+      ...(signal === undefined ? {} : { signal }),
+      onProgress: ({ total, ...state }) => {
+        if (!isBegun) progress.stage("judging", total);
+        isBegun = true;
+        progress.update(state);
+      },
+    });
+  } finally {
+    progress.end();
+    opened?.input.close?.();
+    await opened?.source?.close();
+    await judge?.close();
+  }
+}
+
+function noteMissing(tasks: readonly Task[], planned: Input["planned"], progress: Progress): void {
+  const attempted = new Set(planned.map(({ task }) => task.id)).size;
+  if (attempted === tasks.length) return;
+  const missing = tasks.length - attempted;
+  progress.note(
+    `${missing} of ${tasks.length} tasks have no program here; pass@k is over the other ${attempted}.`,
+  );
+}
