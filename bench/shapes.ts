@@ -33,6 +33,7 @@ function llama(
     vocabulary,
     normEpsilon: 1e-6,
     ropeTheta: 10_000,
+    ropeScaling: null,
     maxPositions: 512,
     tiedEmbeddings: true,
     queryKeyValueBias: false,

@@ -1,7 +1,8 @@
-import { readFileSync } from "node:fs";
+import { existsSync, readFileSync } from "node:fs";
 import { join } from "node:path";
 import { z } from "zod";
 import { ConfigError } from "../core/index.js";
+import { RopeScaling } from "./rope.js";
 
 const ARCHITECTURES = {
   llama: "LlamaForCausalLM",
@@ -23,6 +24,8 @@ const HuggingFaceConfig = z.looseObject({
   rms_norm_eps: z.number().positive().default(1e-6),
   rope_theta: z.number().positive().default(10_000),
   rope_scaling: z.unknown().optional(),
+  /** transformers 5 puts theta and scaling together. */
+  rope_parameters: z.looseObject({ rope_theta: z.number().positive().optional() }).nullish(),
   hidden_act: z.string().default("silu"),
   max_position_embeddings: z.int().positive().default(2048),
   tie_word_embeddings: z.boolean().default(false),
@@ -44,12 +47,14 @@ export interface DecoderConfig {
   readonly vocabulary: number;
   readonly normEpsilon: number;
   readonly ropeTheta: number;
+  readonly ropeScaling: RopeScaling | null;
   readonly maxPositions: number;
   readonly tiedEmbeddings: boolean;
   /** Qwen2: query, key and value projections have a bias; the output projection has none. */
   readonly queryKeyValueBias: boolean;
   /** Qwen3: RMSNorm over each head's query and key before RoPE. */
   readonly queryKeyNorm: boolean;
+  /** Of config.json and generation_config.json. */
   readonly stopIds: readonly number[];
 }
 
@@ -76,7 +81,6 @@ export function parseDecoderConfig(raw: unknown, file = "config.json"): DecoderC
   const modelType = config.model_type as ModelType;
   refuseUnsupported(config, modelType, file);
   const heads = config.num_attention_heads;
-  const eos = config.eos_token_id ?? [];
   return {
     modelType,
     width: config.hidden_size,
@@ -87,13 +91,30 @@ export function parseDecoderConfig(raw: unknown, file = "config.json"): DecoderC
     headDim: config.head_dim ?? config.hidden_size / heads,
     vocabulary: config.vocab_size,
     normEpsilon: config.rms_norm_eps,
-    ropeTheta: config.rope_theta,
+    ropeTheta: config.rope_parameters?.rope_theta ?? config.rope_theta,
+    ropeScaling: ropeScalingOf(config, file),
     maxPositions: config.max_position_embeddings,
     tiedEmbeddings: config.tie_word_embeddings,
     queryKeyValueBias: modelType === "qwen2",
     queryKeyNorm: modelType === "qwen3",
-    stopIds: Array.isArray(eos) ? eos : [eos],
+    stopIds: idList(config.eos_token_id),
   };
+}
+
+const idList = (ids: number | readonly number[] | null | undefined): number[] => [ids ?? []].flat();
+
+/** null: plain RoPE. @throws ConfigError for a kind that the decoder does not compute */
+function ropeScalingOf(config: z.infer<typeof HuggingFaceConfig>, file: string): RopeScaling | null {
+  const key = config.rope_scaling == null ? "rope_parameters" : "rope_scaling";
+  const given = (config.rope_scaling ?? config.rope_parameters ?? {}) as Record<string, unknown>;
+  const type = given.rope_type ?? given.type ?? "default"; // older files say `type`
+  if (type === "default") return null;
+  const parsed = RopeScaling.safeParse({ ...given, rope_type: type });
+  if (parsed.success) return parsed.data;
+  const issue = parsed.error.issues[0]!;
+  if (issue.path[0] === "rope_type")
+    throw new ConfigError({ at: `${file}: ${key}.rope_type`, got: type, need: "default, linear or llama3" });
+  throw new ConfigError({ at: `${file}: ${key}.${issue.path.join(".")}`, need: issue.message });
 }
 
 function refuseUnsupported(
@@ -105,7 +126,6 @@ function refuseUnsupported(
     throw new ConfigError({ at: `${file}: ${key}`, got, need });
   };
   if (config.hidden_act !== "silu") refuse("hidden_act", config.hidden_act, "silu");
-  if (config.rope_scaling != null) refuse("rope_scaling", config.rope_scaling, "null (plain RoPE)");
   if (config.use_sliding_window) refuse("use_sliding_window", true, "false (full attention)");
   if (config.attention_bias && modelType !== "qwen2")
     refuse("attention_bias", true, "false for this model_type");
@@ -127,10 +147,26 @@ export function readDecoderConfig(folder: string): DecoderConfig {
     throw new ConfigError({ at: file, need: "a Hugging Face config.json in the policy folder", cause });
   }
   try {
-    return parseDecoderConfig(JSON.parse(text), file);
+    const config = parseDecoderConfig(JSON.parse(text), file);
+    return { ...config, stopIds: [...new Set([...config.stopIds, ...generationStopIds(folder)])] };
   } catch (cause) {
     if (cause instanceof ConfigError) throw cause;
     throw new ConfigError({ at: file, need: `valid JSON (${(cause as Error).message})`, cause });
+  }
+}
+
+const GenerationConfig = z.looseObject({
+  eos_token_id: z.union([z.int(), z.array(z.int())]).nullish(),
+});
+
+/** Ids at which published models say that a turn ends, beyond those of config.json; the file may be absent. */
+function generationStopIds(folder: string): number[] {
+  const file = join(folder, "generation_config.json");
+  if (!existsSync(file)) return [];
+  try {
+    return idList(GenerationConfig.parse(JSON.parse(readFileSync(file, "utf8"))).eos_token_id);
+  } catch (cause) {
+    throw new ConfigError({ at: file, need: "valid JSON with eos_token_id as a number or a list", cause });
   }
 }
 
@@ -148,6 +184,7 @@ export function huggingFaceConfig(config: DecoderConfig): Record<string, unknown
     vocab_size: config.vocabulary,
     rms_norm_eps: config.normEpsilon,
     rope_theta: config.ropeTheta,
+    ...(config.ropeScaling === null ? {} : { rope_scaling: config.ropeScaling }),
     hidden_act: "silu",
     max_position_embeddings: config.maxPositions,
     tie_word_embeddings: config.tiedEmbeddings,

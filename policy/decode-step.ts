@@ -4,7 +4,8 @@
  */
 import * as tf from "@tensorflow/tfjs-core";
 import type { DecoderConfig } from "./config.js";
-import { applyRope, type KeyValue, MASKED, ropeTables, type Weights } from "./decoder.js";
+import { applyRope, type KeyValue, MASKED, type Weights } from "./decoder.js";
+import { ropeTables } from "./rope.js";
 
 /**
  * Shapes of the weights as `decodeStep` wants them. Per layer one matrix for query, key and value; the weight of each

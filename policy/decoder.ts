@@ -5,6 +5,7 @@
  */
 import * as tf from "@tensorflow/tfjs-core";
 import type { DecoderConfig } from "./config.js";
+import { ropeTables } from "./rope.js";
 
 /** Parameters under their Hugging Face names, see `parameterShapes`. */
 export type Weights = Readonly<Record<string, tf.Tensor>>;
@@ -22,24 +23,6 @@ export function rmsNorm(x: tf.Tensor, weight: tf.Tensor, epsilon: number): tf.Te
 export function linear(x: tf.Tensor, weight: tf.Tensor, bias?: tf.Tensor): tf.Tensor {
   const product = tf.matMul(x as tf.Tensor2D, weight as tf.Tensor2D, false, true);
   return bias ? tf.add(product, bias) : product;
-}
-
-/** Cosines and sines of RoPE, each [positions, E]; the two halves of a head turn together. @see arXiv 2104.09864 */
-export function ropeTables(
-  config: DecoderConfig,
-  positions: number,
-): { cos: Float32Array; sin: Float32Array } {
-  const half = config.headDim / 2;
-  const cos = new Float32Array(positions * config.headDim);
-  const sin = new Float32Array(positions * config.headDim);
-  for (let position = 0; position < positions; position++) {
-    for (let i = 0; i < config.headDim; i++) {
-      const angle = position / config.ropeTheta ** ((i % half) / half);
-      cos[position * config.headDim + i] = Math.cos(angle);
-      sin[position * config.headDim + i] = Math.sin(angle) * (i < half ? -1 : 1);
-    }
-  }
-  return { cos, sin };
 }
 
 /** Turns each head by its position: x * cos + swap(x) * sin, with the sign of the first half already in `sin`. */

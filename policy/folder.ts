@@ -4,19 +4,22 @@ import {
   encodeSafetensors,
   float32Values,
   type NamedTensor,
-  readSafetensors,
+  readModelTensors,
   replaceFile,
 } from "../checkpoints/index.js";
 import { ConfigError } from "../core/index.js";
 import { verifyChecksums } from "./checksums.js";
-import { type DecoderConfig, huggingFaceConfig, readDecoderConfig } from "./config.js";
+import { type DecoderConfig, huggingFaceConfig, parseDecoderConfig, readDecoderConfig } from "./config.js";
 import { type PolicyTokenizer, readTokenizer } from "./tokenizer.js";
 import { parameterShapes } from "./weights.js";
 
 /** Weights on the host, float32, row-major, by Hugging Face name. */
 export type HostWeights = Record<string, Float32Array>;
 
-/** A policy as published: a folder with config.json, tokenizer.json, tokenizer_config.json and model.safetensors. */
+/**
+ * A policy as published: a folder with config.json, tokenizer.json, tokenizer_config.json, and model.safetensors or several
+ * files with model.safetensors.index.json; weights in float32, bfloat16 or float16.
+ */
 export interface PolicyFolder {
   readonly folder: string;
   readonly config: DecoderConfig;
@@ -24,7 +27,11 @@ export interface PolicyFolder {
   readonly weights: HostWeights;
 }
 
-const TOKENIZER_FILES = ["tokenizer.json", "tokenizer_config.json"];
+/** Carried along unchanged, where they are there. */
+const COMPANIONS = [
+  ...["tokenizer.json", "tokenizer_config.json", "special_tokens_map.json", "added_tokens.json"],
+  ...["vocab.json", "merges.txt", "chat_template.jinja", "generation_config.json"],
+];
 
 /** The policy folder meant by a path: the path itself, or `policy/` within it where it is a checkpoint of a run. */
 export function policyFolder(path: string): string {
@@ -49,12 +56,14 @@ export function readPolicy(path: string): PolicyFolder {
   return { folder, config, tokenizer, weights: readWeights(folder, config) };
 }
 
-/** Reads model.safetensors and checks every name and shape against the configuration. */
+/** Reads the weights and checks every name and shape against the configuration. */
 export function readWeights(folder: string, config: DecoderConfig): HostWeights {
-  const file = join(folder, "model.safetensors");
+  const index = join(folder, "model.safetensors.index.json");
+  const single = join(folder, "model.safetensors");
+  const file = existsSync(single) || !existsSync(index) ? single : index;
   if (!existsSync(file))
     throw new ConfigError({ at: file, need: "the weights of the policy in safetensors format" });
-  const { tensors } = readSafetensors(file);
+  const tensors = readModelTensors(folder);
   const weights: HostWeights = {};
   for (const [name, shape] of Object.entries(parameterShapes(config))) {
     const tensor = tensors.get(name);
@@ -82,18 +91,32 @@ export function namedTensors(
 }
 
 /**
+ * The published config.json with the type that the weights are saved in, so that keys which only other programs read
+ * survive; our own where the folder has none, or one of another shape.
+ */
+function configToSave(config: DecoderConfig, from: string): Record<string, unknown> {
+  const file = join(from, "config.json");
+  if (!existsSync(file)) return huggingFaceConfig(config);
+  const published = JSON.parse(readFileSync(file, "utf8")) as Record<string, unknown>;
+  const shapeOf = ({ stopIds: _, ...shape }: DecoderConfig): string => JSON.stringify(shape);
+  if (shapeOf(parseDecoderConfig(published, file)) !== shapeOf(config)) return huggingFaceConfig(config);
+  const { dtype } = published; // what transformers 5 calls torch_dtype
+  return { ...published, ...(dtype === undefined ? { torch_dtype: "float32" } : { dtype: "float32" }) };
+}
+
+/**
  * The files of a policy folder that Retort, transformers, vLLM and SGLang open, by name.
- * @param tokenizerFrom - folder whose tokenizer files go along, unchanged
+ * @param tokenizerFrom - folder whose tokenizer, template and other keys of config.json go along
  */
 export function policyFiles(
   config: DecoderConfig,
   weights: Readonly<HostWeights>,
   tokenizerFrom: string,
 ): Record<string, Uint8Array | string> {
-  const tokenizer = TOKENIZER_FILES.filter((name) => existsSync(join(tokenizerFrom, name)));
+  const companions = COMPANIONS.filter((name) => existsSync(join(tokenizerFrom, name)));
   return {
-    "config.json": `${JSON.stringify(huggingFaceConfig(config), null, 2)}\n`,
-    ...Object.fromEntries(tokenizer.map((name) => [name, readFileSync(join(tokenizerFrom, name))])),
+    "config.json": `${JSON.stringify(configToSave(config, tokenizerFrom), null, 2)}\n`,
+    ...Object.fromEntries(companions.map((name) => [name, readFileSync(join(tokenizerFrom, name))])),
     "model.safetensors": Buffer.concat(encodeSafetensors(namedTensors(weights, config), { format: "pt" })),
   };
 }

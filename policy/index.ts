@@ -6,6 +6,7 @@ export type { KeyValue, Weights } from "./decoder.js";
 export { decoderHidden, decoderLogits, projectLogits, rmsNorm } from "./decoder.js";
 export type { HostWeights, PolicyFolder } from "./folder.js";
 export { namedTensors, policyFiles, policyFolder, readPolicy, readWeights, writePolicy } from "./folder.js";
+export { ropeTables } from "./rope.js";
 export { scoreIds } from "./score.js";
 export type { ChatMessage, PolicyTokenizer } from "./tokenizer.js";
 export { createTokenizer, readTokenizer } from "./tokenizer.js";

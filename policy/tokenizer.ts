@@ -1,4 +1,4 @@
-import { readFileSync } from "node:fs";
+import { existsSync, readFileSync } from "node:fs";
 import { join } from "node:path";
 import { Template } from "@huggingface/jinja";
 import { Tokenizer } from "@huggingface/tokenizers";
@@ -44,7 +44,18 @@ function specialToken(value: unknown): string | null {
  */
 export function readTokenizer(folder: string): PolicyTokenizer {
   const config = readJson(join(folder, "tokenizer_config.json"));
-  return createTokenizer(readJson(join(folder, "tokenizer.json")), config, folder);
+  const template = join(folder, "chat_template.jinja");
+  const own = existsSync(template) ? { chat_template: readFileSync(template, "utf8") } : {};
+  return createTokenizer(readJson(join(folder, "tokenizer.json")), { ...config, ...own }, folder);
+}
+
+/** tokenizer_config.json has one template, or several with names; null where it has none. */
+function chatTemplate(value: unknown): string | null {
+  if (typeof value === "string") return value;
+  if (!Array.isArray(value)) return null;
+  const named = value as readonly { name?: unknown; template?: unknown }[];
+  const chosen = named.find(({ name }) => name === "default")?.template;
+  return typeof chosen === "string" ? chosen : null;
 }
 
 /** The tokenizer of parsed tokenizer.json and tokenizer_config.json; `from` names them in messages. */
@@ -54,7 +65,7 @@ export function createTokenizer(
   from: string,
 ): PolicyTokenizer {
   const tokenizer = new Tokenizer(tokenizerJson, config);
-  const template = typeof config.chat_template === "string" ? new Template(config.chat_template) : null;
+  const template = parseTemplate(chatTemplate(config.chat_template), from);
   const bosToken = specialToken(config.bos_token) ?? "";
   const eosToken = specialToken(config.eos_token);
   const eosId = eosToken === null ? undefined : tokenizer.token_to_id(eosToken);
@@ -71,6 +82,18 @@ export function createTokenizer(
     vocabulary: tokenizer.get_vocab().size,
   };
 }
+
+function parseTemplate(text: string | null, from: string): Template | null {
+  if (text === null) return null;
+  try {
+    return new Template(text);
+  } catch (cause) {
+    throw templateError(from, "a template that can be read", cause);
+  }
+}
+
+const templateError = (from: string, need: string, cause: unknown): ConfigError =>
+  new ConfigError({ at: `${from}: chat template`, need: `${need} (${(cause as Error).message})`, cause });
 
 function render(
   template: Template | null,
@@ -89,10 +112,6 @@ function render(
       enable_thinking: false,
     });
   } catch (cause) {
-    throw new ConfigError({
-      at: `${join(from, "tokenizer_config.json")}: chat_template`,
-      need: `a template that renders this conversation (${(cause as Error).message})`,
-      cause,
-    });
+    throw templateError(from, "a template that renders this conversation", cause);
   }
 }

@@ -22,7 +22,11 @@ test.each([
     change: { model_type: "gpt2" },
     says: 'config.json: model_type: need one of llama, qwen2, qwen3, got "gpt2".',
   },
-  { change: { rope_scaling: { type: "yarn" } }, says: "config.json: rope_scaling: need null (plain RoPE)" },
+  {
+    change: { rope_scaling: { type: "yarn" } },
+    says: 'config.json: rope_scaling.rope_type: need default, linear or llama3, got "yarn".',
+  },
+  { change: { rope_scaling: { type: "linear" } }, says: "config.json: rope_scaling.factor: need " },
   {
     change: { num_key_value_heads: 3 },
     says: "config.json: num_key_value_heads: need a divisor of 8, got 3.",

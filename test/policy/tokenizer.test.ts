@@ -52,7 +52,5 @@ test("a template that fails is the user's to mend, and named", () => {
   const tokenizer = open({ chat_template: "{{ raise_exception('no system turn') }}" });
   const render = (): unknown => tokenizer.promptIds([{ role: "user", content: "x" }]);
   expect(render).toThrow(ConfigError);
-  expect(render).toThrow(
-    "folder/tokenizer_config.json: chat_template: need a template that renders this conversation",
-  );
+  expect(render).toThrow("folder: chat template: need a template that renders this conversation");
 });
