@@ -3,7 +3,7 @@ import { type Checker, comparatorName, type Task, type TestOutcome, type Verdict
 import { compileFeedback, type FeedbackOptions, missingProgramFeedback, testFeedback } from "./feedback.js";
 import type { JobResult } from "./job.js";
 import { programStatus } from "./judge.js";
-import type { Language } from "./languages.js";
+import { installHint, type Language } from "./languages.js";
 
 function harnessOf({ harness }: Task, { name, aliases }: Language) {
   return [name, ...aliases].map((key) => harness?.[key]).find((found) => found !== undefined);
@@ -16,11 +16,14 @@ export function withHarness(program: string, task: Task, language: Language): st
   return [harness.before, program, harness.after].filter((part) => part !== "").join("\n");
 }
 
-/** A reason that names a missing tool also says how to install it. */
+/** A reason with what helps: how to install a missing tool, or to make a mount readable. */
 export function withInstall(reason: string, language: Language): string {
+  if (/Can't find source path .*: Permission denied/.test(reason))
+    return `${reason} (programs run as another user than root, who may not enter this place of the mounts of ${language.name}: put the tool into /opt, or open the folders above it)`;
+  const hint = installHint(language);
   const isMissing = /No such file|not found/.test(reason);
-  return isMissing && typeof language.install === "string"
-    ? `${reason} (to install ${language.name}: ${language.install})`
+  return isMissing && hint !== null
+    ? `${reason} (to install ${language.name}: ${hint.replaceAll("\n", "; ")})`
     : reason;
 }
 

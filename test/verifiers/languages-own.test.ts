@@ -213,6 +213,18 @@ describe("a toolchain outside of /usr", () => {
     expect(verdict).toMatchObject({ status: "accepted" });
   });
 
+  test.skipIf(process.getuid?.() !== 0)(
+    "in a folder that is closed to the user that root's programs run as: the reason says what to do (as root only)",
+    async () => {
+      const closed = join(toolchain, "closed");
+      mkdirSync(join(closed, "inside"), { recursive: true });
+      chmodSync(closed, 0o700);
+      const verdict = await judge("x", text(join(closed, "inside")), "anything");
+      expect(verdict).toMatchObject({ status: "infrastructure", reward: null });
+      expect(verdict.reason).toContain("put the tool into /opt, or open the folders above it");
+    },
+  );
+
   test("is not there when it is not", async () => {
     const verdict = await judge("x", text("/opt/no-such-folder"), "anything");
     expect(verdict).toMatchObject({ status: "infrastructure", reward: null });

@@ -3,11 +3,14 @@
  * it. The light set, which `npm test` installs, must be here; the rest runs where it happens to be.
  */
 import { afterAll, beforeAll, describe, expect, test } from "vitest";
+import { Task } from "../../core/index.js";
 import {
+  checkLanguages,
   createLocalPool,
   EXAMPLE_KINDS,
   judgeTrial,
   type Language,
+  type LanguageCheck,
   type LocalPool,
   loadLanguages,
   readExamples,
@@ -62,6 +65,31 @@ describe.concurrent("the light set", () => {
     // The wording is the recorded version's; another version is told in a note.
     if (trial.version === trial.recorded?.version)
       for (const { wanted, got } of trial.examples) expect(got.feedback).toBe(wanted.feedback);
+  });
+});
+
+const JAVA_MAIN = 'public static void main(String[] args) { System.out.println("ok"); }';
+
+describe.concurrent("Java finds the class that has main", () => {
+  let checked: Promise<LanguageCheck[]> | undefined;
+  test.for([
+    { what: "a public class of another name", program: `public class Solution {\n  ${JAVA_MAIN}\n}` },
+    { what: "all on one line", program: `import java.util.*; public final class Sum { ${JAVA_MAIN} }` },
+    { what: "a package", program: `package com.example;\n\npublic class Main {\n  ${JAVA_MAIN}\n}` },
+    { what: "a helper before it", program: `class Node { int v; }\nclass App {\n  ${JAVA_MAIN}\n}` },
+    { what: "a public class without one", program: `public class Node {}\nclass App {\n  ${JAVA_MAIN}\n}` },
+    {
+      what: "another name in a comment",
+      program: `/*\npublic class Old {}\n*/\npublic class Main {\n  ${JAVA_MAIN}\n}`,
+    },
+  ])("$what", async ({ what, program }, { skip }) => {
+    checked ??= checkLanguages(pool, { names: ["java"] });
+    const [java] = await checked;
+    if (java?.status === "missing") skip(`java is not installed here: ${java.install}`);
+    const task = Task.parse({ id: what, prompt: "", tests: [{ input: "", output: "ok\n" }] });
+    expect(await pool.verify({ id: what, task, language: "java", program })).toMatchObject({
+      status: "accepted",
+    });
   });
 });
 
