@@ -174,6 +174,7 @@ export async function rewriteTasks(rewriting: TaskRewriting): Promise<RewriteRes
       await writeReport(report, result);
       if (run.fatal !== undefined) throw run.fatal;
       if (out.ids.size > 0) return result;
+      if (result.summary.unanswered > 0) throw new InfrastructureError(summaryLines(result).join("\n"));
       throw new ConfigError({
         at: rewriting.files.join(", "),
         need: `an exercise that can be rewritten.\n${summaryLines(result).join("\n")}`,
