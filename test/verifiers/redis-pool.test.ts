@@ -40,10 +40,12 @@ afterAll(async () => {
   rmSync(folder, { recursive: true });
 });
 
-/** All but what differs from one run to the next. */
+/** All but what differs from one run to the next: how much came through before a limit, too. */
 const comparable = ({ judgedBy: _by, tests, ...verdict }: Verdict) => ({
   ...verdict,
-  tests: tests.map(({ time_ms: _t, memory_kb: _m, ...test }: TestOutcome) => test),
+  tests: tests.map(({ time_ms: _t, memory_kb: _m, stdout, ...test }: TestOutcome) =>
+    test.status === "output_limit" ? test : { ...test, stdout },
+  ),
 });
 
 describe("verdicts", () => {
