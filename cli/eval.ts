@@ -12,12 +12,12 @@ import {
   seedNumber,
 } from "./arguments.js";
 import { type ProgramOptions, programsOf } from "./eval-programs.js";
+import { type PoolOptions, poolConfig, withPool } from "./pool-options.js";
 import { stopSignals } from "./stop-signals.js";
 
-interface EvalOptions extends ProgramOptions {
+interface EvalOptions extends ProgramOptions, PoolOptions {
   readonly tasks: string;
   readonly out: string;
-  readonly workers?: number;
   readonly languages: readonly string[];
   readonly k?: readonly number[];
   readonly json?: true;
@@ -29,15 +29,10 @@ export const evalCommand = (): Command => {
     .description("Judge programs against tasks: verdicts into a file, pass@k and tables out.")
     .requiredOption("--tasks <file>", "task file (JSONL)")
     .requiredOption("--out <file>", "result file (JSONL); rows that hold already are not judged again")
-    .option(
-      "--workers <count>",
-      "programs judged at once; default: twice the machine's cores",
-      positiveInteger,
-    )
     .option("--languages <folder>", "language files of your own; may be given again", collect, [])
     .option("--k <list>", "which pass@k and pass^k to report, as 1,5,10", integerList)
     .option("--json", "print one JSON object instead of the table");
-  return withEndpoint(withSampling(withSources(command)))
+  return withPool(withEndpoint(withSampling(withSources(command))))
     .addHelpText("after", EXAMPLES)
     .action(evaluate);
 };
@@ -97,6 +92,7 @@ const EXAMPLES = `
 Examples:
   $ retort eval --tasks tasks.jsonl --solutions solutions.jsonl --out results.jsonl
   $ retort eval --tasks tasks.jsonl --references --out references.jsonl --json
+  $ retort eval --tasks tasks.jsonl --references --out results.jsonl --pool redis --redis redis://10.0.0.5:6379
   $ retort eval --tasks tasks.jsonl --policy checkpoints/quickstart --language lua --samples 8 --out results.jsonl
   $ retort eval --tasks tasks.jsonl --endpoint http://localhost:8000/v1 --model qwen --language python \\
       --language ocaml --samples 10 --temperature 0.8 --out results.jsonl
@@ -106,6 +102,7 @@ is done. Programs that fail are results, not errors: the exit code is 0.`;
 
 async function evaluate(options: EvalOptions): Promise<void> {
   const programs = programsOf(options, process.env);
+  const verifier = await poolConfig(options);
   const { evaluateFiles } = await import("../coordinator/evaluate-files.js");
   const { summaryTable } = await import("../coordinator/evaluation-table.js");
   const { StoppedError } = await import("../coordinator/evaluate-solutions.js");
@@ -116,7 +113,7 @@ async function evaluate(options: EvalOptions): Promise<void> {
       programs,
       out: options.out,
       languageFolders: options.languages,
-      ...(options.workers === undefined ? {} : { workers: options.workers }),
+      verifier,
       ...(options.k === undefined ? {} : { ks: options.k }),
       stream: process.stderr,
       signal: stop.signal,

@@ -2,6 +2,7 @@ import { Command } from "commander";
 import { ConfigError } from "../core/index.js";
 import type { WorkerEvent } from "../verifiers/redis/index.js";
 import { collect, positiveInteger, positiveNumber } from "./arguments.js";
+import { prefixName } from "./pool-options.js";
 
 interface WorkerOptions {
   readonly redis?: string;
@@ -22,7 +23,11 @@ export const workerCommand = (): Command =>
   new Command("worker")
     .description("Join a pool of verifiers: judge programs for runs and evaluations on other machines.")
     .option("--redis <url>", "the pool's Redis; default: REDIS_URL, where a password stays out of sight")
-    .option("--prefix <name>", "of every key; pools of different prefixes do not meet; default: retort")
+    .option(
+      "--prefix <name>",
+      "of every key; pools of different prefixes do not meet; default: retort",
+      prefixName,
+    )
     .option("--languages <folder>", "language files of your own; may be given again", collect, [])
     .option("--only <language>", "offer this language alone; may be given again", collect, [])
     .option("--workers <count>", "programs at a time; default: twice the machine's cores", positiveInteger)

@@ -6,7 +6,8 @@ import { join } from "node:path";
 import { replaceFile } from "../checkpoints/index.js";
 import { packageRoot } from "../core/index.js";
 import type { Provider } from "../tensor/index.js";
-import type { Language, LocalPool } from "../verifiers/index.js";
+import type { Language } from "../verifiers/index.js";
+import type { OpenedPool } from "./open-pool.js";
 
 /** Plain data of `environment.json`, by name. */
 export type Environment = Readonly<Record<string, string | number>>;
@@ -23,8 +24,9 @@ function cpuFlags(): string {
   return line?.[1]?.split(" ").sort().join(" ") ?? "";
 }
 
-/** The first line that a language's probe prints. */
-async function toolVersion(verifier: LocalPool, language: Language): Promise<string> {
+/** The first line that a language's probe prints, here or on the workers that offer it. */
+async function toolVersion(verifier: OpenedPool, language: Language): Promise<string> {
+  if (verifier.isolation === null) return (await verifier.toolVersion(language)) ?? "missing";
   if (language.probe === undefined) return "unknown";
   try {
     const run = { language, program: "", inputs: [""], execute: language.probe };
@@ -39,7 +41,7 @@ async function toolVersion(verifier: LocalPool, language: Language): Promise<str
 export async function currentEnvironment(run: {
   readonly provider: Provider;
   readonly threads: number;
-  readonly verifier: LocalPool;
+  readonly verifier: OpenedPool;
   readonly languages: readonly Language[];
 }): Promise<Environment> {
   const require = createRequire(import.meta.url);

@@ -1,8 +1,9 @@
 /** `retort eval --tasks F`: programs from anywhere against a task file. */
 import { readTasks } from "../tasks/index.js";
-import { createLocalPool, loadLanguages } from "../verifiers/index.js";
+import { loadLanguages, type VerifierConfig } from "../verifiers/index.js";
 import { evaluatePrograms, type Programs } from "./evaluate-programs.js";
 import type { Evaluated } from "./evaluate-solutions.js";
+import { openPool } from "./open-pool.js";
 
 export interface FileEvaluation {
   readonly tasks: string;
@@ -10,7 +11,8 @@ export interface FileEvaluation {
   readonly out: string;
   /** Folders with language files of the user's own. */
   readonly languageFolders: readonly string[];
-  readonly workers?: number;
+  /** Where programs run. */
+  readonly verifier: VerifierConfig;
   readonly ks?: readonly number[];
   /** Where progress goes. */
   readonly stream: NodeJS.WriteStream;
@@ -19,13 +21,13 @@ export interface FileEvaluation {
 
 /** Reads the task file and evaluates. @throws as `evaluatePrograms` */
 export async function evaluateFiles(evaluation: FileEvaluation): Promise<Evaluated> {
-  const { languageFolders, workers, ...rest } = evaluation;
+  const { languageFolders, verifier, ...rest } = evaluation;
   const languages = loadLanguages(languageFolders);
   return evaluatePrograms({
     ...rest,
     tasks: readTasks(evaluation.tasks),
     tasksName: evaluation.tasks,
     languages,
-    openPool: () => createLocalPool({ languages, ...(workers === undefined ? {} : { workers }) }),
+    openPool: (note) => openPool({ languages, verifier, note }),
   });
 }

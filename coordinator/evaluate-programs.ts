@@ -41,8 +41,8 @@ export interface ProgramEvaluation {
   readonly limits?: Limits;
   readonly stopAfterFailures?: number;
   readonly ks?: readonly number[];
-  /** Opened once all input is known to be right, and closed here. */
-  readonly openPool: () => Promise<VerifierPool>;
+  /** Opened once all input is known to be right, and closed here; `note` tells what a person should know of it. */
+  readonly openPool: (note: (text: string) => void) => Promise<VerifierPool>;
   /** Where progress goes. */
   readonly stream: NodeJS.WriteStream;
   readonly signal?: AbortSignal;
@@ -126,7 +126,7 @@ export async function evaluatePrograms(evaluation: ProgramEvaluation): Promise<E
   checkWritable(out);
   const progress = createProgress({ stream: evaluation.stream });
   // The judge before a policy is read: its broker is a fork of this process, and forks of large ones are slow.
-  const pool = evaluation.programs.from === "policy" ? await evaluation.openPool() : null;
+  const pool = evaluation.programs.from === "policy" ? await evaluation.openPool(progress.note) : null;
   let opened: Awaited<ReturnType<typeof openPrograms>> | null = null;
   let judge: VerifierPool | null = pool;
   try {
@@ -137,7 +137,7 @@ export async function evaluatePrograms(evaluation: ProgramEvaluation): Promise<E
       planned.map(({ language }) => language),
     );
     noteMissing(tasks, planned, progress);
-    judge ??= await evaluation.openPool();
+    judge ??= await evaluation.openPool(progress.note);
     let isBegun = false;
     return await evaluateSolutions({
       solutions,

@@ -2,13 +2,14 @@ import { availableParallelism } from "node:os";
 import type { Task } from "../core/index.js";
 import { type DecoderConfig, type PolicyFolder, readPolicy } from "../policy/index.js";
 import { hasTeacher, loadRewardFunction, type RewardFunction } from "../trainer/index.js";
-import { createLocalPool, type LanguageSet, type LocalPool, loadLanguages } from "../verifiers/index.js";
+import { type LanguageSet, loadLanguages } from "../verifiers/index.js";
 import type { AttemptContext } from "./attempts.js";
 import { checkDemonstrations, languagesUsed } from "./check-tasks.js";
 import type { RunConfig } from "./config.js";
 import { chooseProvider } from "./devices.js";
 import { createDrawOrder } from "./draw.js";
 import { currentEnvironment, recordEnvironment } from "./environment.js";
+import { type OpenedPool, openPool, openRunner, type PoolRequest } from "./open-pool.js";
 import { openTasks, type TaskSets } from "./open-tasks.js";
 import { openPolicyHost, type PolicyHost } from "./policy-host.js";
 import { preparePolicy } from "./prepare-policy.js";
@@ -36,7 +37,7 @@ export interface OpenRun {
   readonly evaluator: AttemptContext;
   readonly evaluationSets: Readonly<Record<string, readonly Task[]>>;
   readonly tally: Tally;
-  readonly verifier: LocalPool;
+  readonly verifier: OpenedPool;
   /** null for an objective that has no self-teacher. */
   readonly measureSelfTeacher: () => Promise<SelfTeacherReport | null>;
   /** Held-out pass rate of the newest evaluation, and whose weights it measured: chooses the best checkpoint. */
@@ -51,13 +52,21 @@ export interface OpenRun {
 export async function openRun(config: RunConfig, progress: Progress, folder: string): Promise<OpenRun> {
   const languages = loadLanguages(config.languages.folders);
   const provider = await chooseProvider(config.policy.device);
-  const verifier = await openVerifier(config, languages);
+  const request: PoolRequest = {
+    languages,
+    verifier: config.verifier,
+    prestart: Math.min(MOST_PRESTARTED, config.rollout.prompts_per_step * config.rollout.samples_per_prompt),
+    note: progress.note,
+  };
+  const verifier = await openPool(request);
+  const runner = openRunner(verifier, request);
   try {
-    const tasks = await openTasks(config.tasks, config.run.seed, verifier);
+    const tasks = await openTasks(config.tasks, config.run.seed, runner);
     const used = languagesUsed(config, tasks, languages);
     checkDemonstrations(config, tasks);
     const reward = config.tasks.reward === undefined ? null : await loadRewardFunction(config.tasks.reward);
-    const policyFolder = await preparePolicy(config, folder, verifier, progress);
+    const policyFolder = await preparePolicy(config, folder, runner, progress);
+    await runner.close();
     const policy = readPolicy(policyFolder);
     const threads = config.policy.threads ?? availableParallelism();
     const environment = await currentEnvironment({ provider, threads, verifier, languages: used });
@@ -75,6 +84,7 @@ export async function openRun(config: RunConfig, progress: Progress, folder: str
     });
     return assemble(config, { policy, policyFolder, host, verifier, tasks, languages, reward });
   } catch (error) {
+    await runner.close();
     await verifier.close();
     throw error;
   }
@@ -87,25 +97,11 @@ export async function closeRun(run: OpenRun): Promise<void> {
   await run.verifier.close();
 }
 
-function openVerifier(config: RunConfig, languages: LanguageSet): Promise<LocalPool> {
-  const { backend, workers, limits, stop_after_failures, cache, retries } = config.verifier;
-  return createLocalPool({
-    languages,
-    backend,
-    limits,
-    ...(stop_after_failures === null ? {} : { stopAfterFailures: stop_after_failures }),
-    prestart: Math.min(MOST_PRESTARTED, config.rollout.prompts_per_step * config.rollout.samples_per_prompt),
-    cache,
-    retries,
-    ...(workers === undefined ? {} : { workers }),
-  });
-}
-
 interface Parts {
   readonly policy: PolicyFolder;
   readonly policyFolder: string;
   readonly host: PolicyHost;
-  readonly verifier: LocalPool;
+  readonly verifier: OpenedPool;
   readonly tasks: TaskSets;
   readonly languages: LanguageSet;
   readonly reward: RewardFunction | null;

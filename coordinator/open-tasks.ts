@@ -1,6 +1,7 @@
 import { InfrastructureError, type Task } from "../core/index.js";
 import { prepareFamily, type RunLua, readTasks } from "../tasks/index.js";
 import { type LocalPool, runProgram } from "../verifiers/index.js";
+import type { Runner } from "./open-pool.js";
 import type { TasksSection } from "./tasks-section.js";
 
 /** Tasks to train on, and the sets that a run is measured by. */
@@ -11,9 +12,9 @@ export interface TaskSets {
 }
 
 /** Reads or generates a run's tasks. @throws ConfigError naming file, line and reason for a bad task file */
-export async function openTasks(section: TasksSection, seed: number, verifier: LocalPool): Promise<TaskSets> {
+export async function openTasks(section: TasksSection, seed: number, runner: Runner): Promise<TaskSets> {
   if ("family" in section) {
-    const family = await prepareFamily({ seed, runLua: luaRunner(verifier) });
+    const family = await prepareFamily({ seed, runLua: luaRunner(await runner.open()) });
     const heldout = section.measure === "tuning" ? family.tuning : family.heldout;
     return { train: family.rl, evaluation: { heldout, probe: family.probe } };
   }

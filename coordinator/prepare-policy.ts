@@ -1,9 +1,9 @@
 import { existsSync } from "node:fs";
 import { join } from "node:path";
-import type { LocalPool } from "../verifiers/index.js";
 import type { RunConfig } from "./config.js";
 import { chooseProvider } from "./devices.js";
 import { makeWarmStart } from "./make-warm-start.js";
+import type { Runner } from "./open-pool.js";
 import type { Progress } from "./progress.js";
 
 /**
@@ -13,7 +13,7 @@ import type { Progress } from "./progress.js";
 export async function preparePolicy(
   config: RunConfig,
   folder: string,
-  verifier: LocalPool,
+  runner: Runner,
   progress: Progress,
 ): Promise<string> {
   if (!config.policy.from_scratch) return config.policy.path;
@@ -24,7 +24,7 @@ export async function preparePolicy(
     folder: made,
     provider: await chooseProvider(config.policy.device),
     threads,
-    verifier,
+    verifier: await runner.open(),
     progress,
   });
   return made;

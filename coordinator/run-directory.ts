@@ -21,8 +21,8 @@ import { differences } from "./config-difference.js";
 import { Journal } from "./journal.js";
 import { lockFolder } from "./run-lock.js";
 
-/** May differ on resume: where the run lies and what it says. All else would change its numbers. */
-const FREE_ON_RESUME = ["run.dir", "logging"];
+/** May differ on resume: where the run lies and judges, and what it says. All else would change its numbers. */
+const FREE_ON_RESUME = ["run.dir", "logging", "verifier.pool", "verifier.redis"];
 
 /** Lengths in bytes of every journal of a run, by file name relative to the run directory. */
 export type Marks = Readonly<Record<string, number>>;

@@ -1,7 +1,7 @@
 export type { LanguageCheck } from "./check-languages.js";
 export { checkLanguages, judgeTrial } from "./check-languages.js";
 export { sameOutput } from "./comparators.js";
-export { VerifierConfig } from "./config.js";
+export { RedisConfig, VerifierConfig } from "./config.js";
 export { extractProgram } from "./extract.js";
 export type { FeedbackOptions } from "./feedback.js";
 export { testFeedback } from "./feedback.js";

@@ -45,6 +45,8 @@ interface Item {
   /** Its job's id is new with each. */
   attempt: number;
   state: "held" | "sending" | "queued" | "running";
+  /** Workers whose own machinery failed it. */
+  failures: number;
   /** Looks in a row at which Redis did not know its job. */
   missed: number;
 }
@@ -55,6 +57,8 @@ export interface FlightOptions {
   readonly client: string;
   /** Programs of one language in Redis at a time; undefined: twice what its workers judge at a time. */
   readonly inFlight: number | undefined;
+  /** After an infrastructure failure of a worker. */
+  readonly retries: number;
   /** Whether Redis takes programs now. */
   readonly isOpen: () => boolean;
   /** Redis answered a program with an error. */
@@ -89,7 +93,8 @@ export class Flight {
     );
     return new Promise((resolve) => {
       const number = this.#nextNumber++;
-      const item: Item = { number, task, lane, job, bytes, resolve, attempt: 0, state: "held", missed: 0 };
+      const fresh = { attempt: 0, state: "held", failures: 0, missed: 0 } as const;
+      const item: Item = { number, task, lane, job, bytes, resolve, ...fresh };
       this.#items.set(number, item);
       this.sendHeld();
     });
@@ -174,6 +179,10 @@ export class Flight {
   #conclude(item: Item, reply: Extract<Reply, { kind: "verdict" | "refused" }>): void {
     if (reply.kind === "refused") {
       this.#fail(item, `${reply.reason} (worker ${reply.by.worker})`);
+    } else if (reply.verdict.status === "infrastructure" && item.failures < this.#options.retries) {
+      item.failures++;
+      this.#hold(item);
+      this.sendHeld();
     } else {
       this.judged++;
       this.#settle(item, { ...verdictIn(reply), judgedBy: reply.by });

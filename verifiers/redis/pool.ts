@@ -35,6 +35,8 @@ export interface RedisPoolOptions {
   readonly limits?: Limits;
   readonly stopAfterFailures?: number;
   readonly cache?: boolean;
+  /** Times that a program goes to a worker again after the machinery of one failed it. Default 2. */
+  readonly retries?: number;
   /** Told what a person should know: that it waits, for whom, and that Redis is gone or back. */
   readonly onNotice?: (text: string) => void;
   /** Between two looks at who lives and what Redis still knows. Seconds, default 5. */
@@ -49,6 +51,8 @@ export interface RedisPoolStats extends PoolStats {
 }
 
 export interface RedisPool extends VerifierPool {
+  /** What a worker enforces stands in each of its verdicts. */
+  readonly isolation: null;
   readonly languages: LanguageSet;
   readonly stats: () => RedisPoolStats;
   /** Of the language's tool on the workers that offer it; waits for one as a program would. null where none came. */
@@ -75,7 +79,6 @@ export async function createRedisPool(options: RedisPoolOptions): Promise<RedisP
 
 class RedisClientPool implements RedisPool {
   readonly languages: LanguageSet;
-  /** What a worker enforces stands in each of its verdicts. */
   readonly isolation = null;
   readonly #options: RedisPoolOptions;
   readonly #address: RedisAddress;
@@ -114,6 +117,7 @@ class RedisClientPool implements RedisPool {
       names: this.#names,
       client: this.#client,
       inFlight: options.inFlight,
+      retries: options.retries ?? 2,
       isOpen: () => !this.#isClosed && this.#troubleSince === null,
       onRefusal: (reason) => this.#refused(reason),
     });
