@@ -1,10 +1,11 @@
 /** Options of commands that judge: on this machine, or on the workers that share a Redis. */
 import { type Command, InvalidArgumentError, Option } from "commander";
 import { ConfigError } from "../core/index.js";
-import type { VerifierConfig } from "../verifiers/index.js";
-import { positiveInteger, positiveNumber } from "./arguments.js";
+import type { Backend, VerifierConfig } from "../verifiers/index.js";
+import { backendOption, positiveInteger, positiveNumber } from "./arguments.js";
 
 export interface PoolOptions {
+  readonly backend: Backend;
   readonly workers?: number;
   readonly pool?: "local" | "redis";
   readonly redis?: string;
@@ -25,6 +26,7 @@ export const withPool = (command: Command): Command =>
       "programs judged at once on this machine; default: twice its cores",
       positiveInteger,
     )
+    .addOption(backendOption())
     .addOption(
       new Option("--pool <where>", "where programs run: here, or on `retort worker`s; default local").choices(
         ["local", "redis"],
@@ -52,6 +54,7 @@ export async function poolConfig(options: PoolOptions): Promise<VerifierConfig> 
   const { VerifierConfig } = await import("../verifiers/index.js");
   const config = VerifierConfig.parse({
     pool,
+    backend: options.backend,
     ...(workers === undefined ? {} : { workers }),
     redis: {
       ...(redisPrefix === undefined ? {} : { prefix: redisPrefix }),

@@ -1,7 +1,8 @@
 import { Command } from "commander";
 import { ConfigError } from "../core/index.js";
+import type { Backend } from "../verifiers/index.js";
 import type { WorkerEvent } from "../verifiers/redis/index.js";
-import { collect, positiveInteger, positiveNumber } from "./arguments.js";
+import { backendOption, collect, positiveInteger, positiveNumber } from "./arguments.js";
 import { prefixName } from "./pool-options.js";
 
 interface WorkerOptions {
@@ -10,6 +11,7 @@ interface WorkerOptions {
   readonly languages: readonly string[];
   readonly only: readonly string[];
   readonly workers?: number;
+  readonly backend: Backend;
   readonly name?: string;
   readonly silenceS?: number;
   readonly maxTimeS?: number;
@@ -31,6 +33,7 @@ export const workerCommand = (): Command =>
     .option("--languages <folder>", "language files of your own; may be given again", collect, [])
     .option("--only <language>", "offer this language alone; may be given again", collect, [])
     .option("--workers <count>", "programs at a time; default: twice the machine's cores", positiveInteger)
+    .addOption(backendOption())
     .option("--name <name>", "names this worker in results; default: host name and process id")
     .option(
       "--silence-s <seconds>",
@@ -71,11 +74,12 @@ async function work(url: string, options: WorkerOptions): Promise<void> {
   const { languageSet, loadLanguages } = await import("../verifiers/index.js");
   const all = loadLanguages(options.languages);
   const languages = options.only.length === 0 ? all : languageSet(options.only.map(all.get));
-  const { prefix, workers, name, silenceS, maxTimeS, maxMemoryMb } = options;
+  const { backend, prefix, workers, name, silenceS, maxTimeS, maxMemoryMb } = options;
   const stopped = stopSignal();
   const starting = startRedisWorker({
     languages,
     url,
+    backend,
     ...(prefix === undefined ? {} : { prefix }),
     ...(workers === undefined ? {} : { workers }),
     ...(name === undefined ? {} : { name }),

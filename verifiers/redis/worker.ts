@@ -7,6 +7,7 @@ import { Worker } from "bullmq";
 import type { Redis } from "ioredis";
 import { ConfigError, packageRoot } from "../../core/index.js";
 import { checkLanguages } from "../check-languages.js";
+import type { Backend } from "../job.js";
 import type { LanguageSet } from "../language-set.js";
 import type { Language } from "../languages.js";
 import { createLocalPool, type LocalPool } from "../pool.js";
@@ -29,6 +30,7 @@ export interface RedisWorkerOptions {
   readonly workers?: number;
   /** A worker that is silent for so long is taken for dead, and its programs go to others. Seconds, default 20. */
   readonly silenceS?: number;
+  readonly backend?: Backend;
   readonly ceilings?: Partial<Ceilings>;
   readonly onEvent: (event: WorkerEvent) => void;
 }
@@ -50,11 +52,12 @@ const OUTPUT_CEILING_MB = 256;
 export async function startRedisWorker(options: RedisWorkerOptions): Promise<RedisWorker> {
   const { onEvent } = options;
   const address = readRedisUrl(options.url, "the address of Redis");
-  const { workers } = options;
+  const { workers, backend } = options;
   const pool = await createLocalPool({
     languages: options.languages,
     cache: false, // clients have theirs; a program that comes again is to be judged again
     ...(workers === undefined ? {} : { workers }),
+    ...(backend === undefined ? {} : { backend }),
   });
   let worker: JoinedWorker | null = null;
   try {
