@@ -21,6 +21,7 @@ export function prefixName(text: string): string {
 
 export const withPool = (command: Command): Command =>
   command
+    .optionsGroup("Where programs run:")
     .option(
       "--workers <count>",
       "programs judged at once on this machine; default: twice its cores",
