@@ -1,7 +1,8 @@
 /** The command line of the outer wall, and what this host's bubblewrap can do. */
 import { execFileSync } from "node:child_process";
 import { lstatSync, readlinkSync } from "node:fs";
-import { ConfigError } from "../core/index.js";
+import { join } from "node:path";
+import { ConfigError, packageRoot } from "../core/index.js";
 import type { Supervisor } from "./sandbox.js";
 
 export interface Bubblewrap {
@@ -16,6 +17,9 @@ const MIB = 1024 * 1024;
 const PROGRAM_FOLDER_MB = 128;
 export const PATH = "/usr/local/bin:/usr/bin:/bin";
 export const PERL = "/usr/bin/perl";
+/** Copied into every sandbox. */
+export const HOSTS_FILE = join(packageRoot, "verifiers", "hosts");
+const FIRST_GROUP_FD = 5;
 
 /**
  * @param path - of bwrap; "bwrap" searches PATH
@@ -86,9 +90,16 @@ function namespaces(bubblewrap: Bubblewrap): string[] {
 /**
  * bubblewrap's own /dev and / are tmpfs of half the memory each unless sized or made read-only, hence the remounts.
  * @param programFolder - how /w is made
+ * @param hostsFd - an open /etc/hosts that knows localhost, which programs connect to by name
  */
-function files(mounts: readonly string[], tmpMb: number, programFolder: readonly string[]): string[] {
+function files(
+  mounts: readonly string[],
+  tmpMb: number,
+  programFolder: readonly string[],
+  hostsFd: number,
+): string[] {
   return [
+    ...["--perms", "0444", "--file", String(hostsFd), "/etc/hosts"],
     ...SYSTEM_FOLDERS,
     ...mounts.flatMap((path) => ["--ro-bind-try", path, path]),
     ...[
@@ -110,7 +121,8 @@ function files(mounts: readonly string[], tmpMb: number, programFolder: readonly
 
 /**
  * A sandbox with our supervisor as pid 1. fd 3: control socket, 4: the supervisor's bytes (bound from a descriptor, so that
- * its folder may be closed to the dropped uid and its host path shows nowhere), 5, ...: the groups that it joins.
+ * its folder may be closed to the dropped uid and its host path shows nowhere), 5, ...: the groups that it joins,
+ * then /etc/hosts.
  */
 export function supervisedArguments(
   bubblewrap: Bubblewrap,
@@ -123,7 +135,8 @@ export function supervisedArguments(
     "--as-pid-1",
     // For the supervisor alone, inside its own user namespace; every child drops them.
     ...["--cap-add", "CAP_SYS_ADMIN", "--cap-add", "CAP_SETPCAP", "--cap-add", "CAP_KILL"],
-    ...files(mounts, 1, ["--dir", "/w"]),
+    ...["--cap-add", "CAP_NET_ADMIN"],
+    ...files(mounts, 1, ["--dir", "/w"], FIRST_GROUP_FD + groups),
     ...["--perms", "0555", "--ro-bind-data", "4", "/sbx", "--remount-ro", "/"],
     ...(kind === "perl" ? [PERL, "/sbx", process.arch, String(groups)] : ["/sbx", String(groups)]),
   ];
@@ -141,12 +154,18 @@ export function singleRunArguments(
     readonly diskMb: number;
     readonly fileNames: readonly string[];
     readonly firstFileFd: number;
+    readonly hostsFd: number;
   },
 ): string[] {
   return [
     ...namespaces(bubblewrap),
     ...["--cap-drop", "ALL", "--seccomp", "4", "--json-status-fd", "3"],
-    ...files(mounts, options.diskMb, ["--size", String(PROGRAM_FOLDER_MB * MIB), "--tmpfs", "/w"]),
+    ...files(
+      mounts,
+      options.diskMb,
+      ["--size", String(PROGRAM_FOLDER_MB * MIB), "--tmpfs", "/w"],
+      options.hostsFd,
+    ),
     ...["--remount-ro", "/proc"],
     ...options.fileNames.flatMap((name, i) => ["--file", String(options.firstFileFd + i), `/w/${name}`]),
     ...["--chdir", "/w", "--remount-ro", "/"],

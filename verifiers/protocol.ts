@@ -63,7 +63,7 @@ const REPLY_BYTES = 48;
 const UNLIMITED = 0xffffffffffffffffn;
 const MIB = 1024 * 1024;
 const STDERR_BYTES = 64 * 1024;
-const STACK_MB = 64;
+const [LEAST_STACK_MB, MOST_STACK_MB] = [64, 256];
 const ADDRESS_MARGIN_MB = 64;
 const JIT_ADDRESS_MB = 16 * 1024;
 const DISK_INODES = 4096;
@@ -87,13 +87,15 @@ export function fileFrame(name: string, bytes: Buffer): Buffer {
 }
 
 /**
- * Without a cgroup, memory is held by RLIMIT_DATA and RLIMIT_AS per process; the stack must then be unlimited, because
+ * With a cgroup the stack may grow as the memory does: recursion a million deep is right in many languages. Without one, memory is held by RLIMIT_DATA and RLIMIT_AS per process; the stack must then be unlimited, because
  * glibc makes thread stacks as large as RLIMIT_STACK and eight of 64 MiB pass the address limit (Node hangs).
  */
 export function memoryLimits(limits: RunLimits, hasMemoryCgroup: boolean) {
   const memory = limits.memoryMb * MIB;
-  if (hasMemoryCgroup)
-    return { data: Number.POSITIVE_INFINITY, address: Number.POSITIVE_INFINITY, stack: STACK_MB * MIB };
+  if (hasMemoryCgroup) {
+    const stack = Math.min(Math.max(limits.memoryMb, LEAST_STACK_MB), MOST_STACK_MB) * MIB;
+    return { data: Number.POSITIVE_INFINITY, address: Number.POSITIVE_INFINITY, stack };
+  }
   const address = limits.reservesAddressSpace ? JIT_ADDRESS_MB * MIB : memory + ADDRESS_MARGIN_MB * MIB;
   return { data: memory, address, stack: Number.POSITIVE_INFINITY };
 }

@@ -4,11 +4,11 @@
  * shell would say it. What a compiler made travels as an archive that only the sandbox ever opens.
  */
 import { type ChildProcess, spawn } from "node:child_process";
-import { closeSync, writeFileSync } from "node:fs";
+import { closeSync, openSync, writeFileSync } from "node:fs";
 import { constants } from "node:os";
 import type { Readable, Writable } from "node:stream";
 import { InfrastructureError } from "../core/index.js";
-import { type Bubblewrap, FIRST_UID, PATH, singleRunArguments } from "./bubblewrap.js";
+import { type Bubblewrap, FIRST_UID, HOSTS_FILE, PATH, singleRunArguments } from "./bubblewrap.js";
 import { type Cgroup, createCgroup } from "./cgroup.js";
 import { memoryLimits, type RunKind, type RunLimits, type RunReport } from "./protocol.js";
 import {
@@ -72,7 +72,9 @@ class SingleRunSandbox implements Sandbox {
     const { limits } = run;
     cgroup?.limit(limits.memoryMb, limits.processes, 0);
     const doors = cgroup?.openDoors() ?? [];
-    const firstFile = ARCHIVE_FD + 1 + doors.length;
+    const hostsFd = ARCHIVE_FD + 1 + doors.length;
+    const hosts = openSync(HOSTS_FILE, "r");
+    const firstFile = hostsFd + 1;
     const script = runScript(
       run,
       this.#archive !== null,
@@ -84,17 +86,28 @@ class SingleRunSandbox implements Sandbox {
         diskMb: run.limits.diskMb,
         fileNames: files.map((file) => file.name),
         firstFileFd: firstFile,
+        hostsFd,
       }),
       ...Object.entries(programEnvironment(run.env)).flatMap(([name, value]) => ["--setenv", name, value]),
       ...["/bin/sh", "-c", script, "sh", ...runArguments(run)],
     ];
     const child = spawn(this.#bubblewrap.path, args, {
-      stdio: ["pipe", "pipe", "pipe", "pipe", "pipe", "pipe", ...doors, ...files.map(() => "pipe" as const)],
+      stdio: [
+        "pipe",
+        "pipe",
+        "pipe",
+        "pipe",
+        "pipe",
+        "pipe",
+        ...doors,
+        hosts,
+        ...files.map(() => "pipe" as const),
+      ],
       env: { PATH: process.env.PATH ?? PATH },
       cwd: "/",
       ...(this.#host.isRoot ? { uid: FIRST_UID + this.#plan.slot, gid: FIRST_UID + this.#plan.slot } : {}),
     });
-    for (const door of doors) closeSync(door);
+    for (const fd of [...doors, hosts]) closeSync(fd);
     preferForKilling(child);
     this.#current = child;
     const single = new SingleRun(this.#host, child, run, cgroup);

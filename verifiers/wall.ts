@@ -2,7 +2,7 @@
 import { type ChildProcess, spawn } from "node:child_process";
 import { closeSync, openSync } from "node:fs";
 import type { Readable, Writable } from "node:stream";
-import { type Bubblewrap, FIRST_UID, PATH, supervisedArguments } from "./bubblewrap.js";
+import { type Bubblewrap, FIRST_UID, HOSTS_FILE, PATH, supervisedArguments } from "./bubblewrap.js";
 import type { Cgroup } from "./cgroup.js";
 import type { SandboxPlan, Supervisor } from "./sandbox.js";
 
@@ -27,7 +27,7 @@ export interface Wall {
 
 /**
  * A bubblewrap: control socket on fd 3, the supervisor's bytes on fd 4, the doors of its groups from fd 5 on, through which
- * the supervisor moves itself before it reads.
+ * the supervisor moves itself before it reads, and /etc/hosts.
  */
 export function bubblewrapWall(
   bubblewrap: Bubblewrap,
@@ -41,6 +41,7 @@ export function bubblewrapWall(
   try {
     passed.push(openSync(supervisor.path, "r"), ...(cgroup?.openDoors() ?? []));
     const args = supervisedArguments(bubblewrap, plan.mounts, supervisor.kind, passed.length - 1);
+    passed.push(openSync(HOSTS_FILE, "r"));
     child = spawn(bubblewrap.path, args, {
       stdio: ["ignore", "ignore", "pipe", "pipe", ...passed],
       env: { PATH: process.env.PATH ?? PATH },

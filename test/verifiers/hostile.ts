@@ -3,6 +3,10 @@
  * admissible. A program that only probes prints what it found; its expected output is what a safe host shows.
  */
 import type { Limits, Status } from "../../core/index.js";
+import { type LanguageSet, languageSet, loadLanguages, parseLanguage } from "../../verifiers/index.js";
+import { COMPILE_TIME, MACRO_LANGUAGES, OUR_PROCESSES } from "./hostile-machinery.js";
+import { COUNTED_ELSEWHERE, KINDS_OF_MEMORY, KINDS_OF_TIME } from "./hostile-resources.js";
+import { MORE_THAT_IS_RIGHT } from "./hostile-tricky.js";
 
 export interface Case {
   readonly name: string;
@@ -14,6 +18,8 @@ export interface Case {
   readonly want: Status | readonly Status[];
   /** Where it differs because no cgroup counts the tree's memory. */
   readonly withoutCgroup?: readonly Status[];
+  /** How many of its tests are accepted, where that is the point. */
+  readonly passes?: number;
   /** Nothing of the verdict, feedback included, may match. */
   readonly never?: RegExp;
   /** Whole program, all tests, host time. */
@@ -724,11 +730,25 @@ export const TRICKY_BUT_RIGHT: readonly Case[] = [
   { name: "sleep within the limit", language: "bash", program: "sleep 0.3; echo ok", want: "accepted" },
 ];
 
-export const ALL_CASES: readonly Case[] = [
-  ...EXHAUSTION,
-  ...SURVIVAL,
-  ...ESCAPE,
-  ...COMPILERS,
-  ...ODD_ENDINGS,
-  ...TRICKY_BUT_RIGHT,
-];
+/** The whole suite, by kind of attack. */
+export const GROUPS: Readonly<Record<string, readonly Case[]>> = {
+  exhaustion: EXHAUSTION,
+  "kinds of memory": KINDS_OF_MEMORY,
+  "kinds of time": KINDS_OF_TIME,
+  "what is counted elsewhere": COUNTED_ELSEWHERE,
+  survival: SURVIVAL,
+  "our own processes": OUR_PROCESSES,
+  escape: ESCAPE,
+  compilers: COMPILERS,
+  "compile time": COMPILE_TIME,
+  "odd endings": ODD_ENDINGS,
+  "tricky but right": [...TRICKY_BUT_RIGHT, ...MORE_THAT_IS_RIGHT],
+};
+
+export const ALL_CASES: readonly Case[] = Object.values(GROUPS).flat();
+
+/** The languages of the cases: those that are shipped, and two whose compiler runs what it compiles. */
+export function caseLanguages(): LanguageSet {
+  const macros = Object.entries(MACRO_LANGUAGES).map(([file, text]) => parseLanguage(text, file));
+  return languageSet([...loadLanguages().all, ...macros]);
+}
