@@ -7,7 +7,7 @@ import type { Status } from "../../core/index.js";
 import type { Case } from "./hostile.js";
 
 const macro = (execute: string): string =>
-  `prompt: p\nfilename: main.sh\ncompile: bash main.sh\nexecute: ${execute}\ncompile_limits: {time_s: 8, memory_mb: 256}\n`;
+  `prompt: p\nfilename: main.sh\ncompile: bash main.sh\nexecute: ${execute}\ncompile_limits: {time_s: 4, memory_mb: 256}\n`;
 
 /** Languages whose compiler runs the program's own text, as macros and templates of several do; by the file's name. */
 export const MACRO_LANGUAGES: Readonly<Record<string, string>> = {

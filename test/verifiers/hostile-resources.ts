@@ -98,7 +98,7 @@ export const KINDS_OF_MEMORY: readonly Case[] = [
     ),
     limits: SHORT,
     want: ["accepted", "memory_limit"],
-    withoutCgroup: ["accepted", "wrong_answer"],
+    withoutCgroup: ["accepted", "wrong_answer", "time_limit"],
   },
   {
     name: "shared memory in /dev/shm, through mmap",
