@@ -68,6 +68,49 @@ describe.concurrent("the light set", () => {
   });
 });
 
+describe.concurrent("programs as people write them", () => {
+  test.for([
+    {
+      language: "typescript",
+      what: "readline by its types",
+      program: `import { createInterface, Interface } from "readline";\nconst lines: Interface = createInterface({ input: process.stdin });\nlines.on("line", (line: string) => console.log(line));`,
+    },
+    {
+      language: "typescript",
+      what: "an async main",
+      program: `import * as readline from "node:readline";\nasync function main(): Promise<void> {\nconst lines = readline.createInterface({ input: process.stdin });\nfor await (const line of lines) console.log(line);\n}\nmain();`,
+    },
+    {
+      language: "typescript",
+      what: "require, timers and names of the browser",
+      program: `const fs = require("fs");\nlet name: string = fs.readFileSync("/dev/stdin", "utf-8");\nconst timer: NodeJS.Timeout = setTimeout(() => { process.stdout.write(name); clearTimeout(timer); }, 1);`,
+    },
+    { language: "sql", what: "the lines as they are", program: "SELECT line FROM input ORDER BY rowid;" },
+    {
+      language: "sql",
+      what: "a table of its own",
+      program: ".mode list\nCREATE TABLE t AS SELECT line FROM input;\nSELECT line FROM t;",
+    },
+    {
+      language: "bash",
+      what: "a last line",
+      program: 'while IFS= read -r x || [ -n "$x" ]; do echo "$x"; done',
+    },
+    { language: "r", what: "lines", program: 'cat(readLines(file("stdin")), sep = "\\n")' },
+    { language: "awk", what: "lines", program: "{ print }" },
+  ])("$language: $what", async ({ language, what, program }) => {
+    const lines = 'a "b|c\n\nå\n';
+    const task = Task.parse({
+      id: what,
+      prompt: "",
+      tests: [{ input: lines, output: lines }],
+      comparator: "exact",
+    });
+    const verdict = await pool.verify({ id: what, task, language, program });
+    expect(verdict).toMatchObject({ status: "accepted", feedback: "" });
+  });
+});
+
 const JAVA_MAIN = 'public static void main(String[] args) { System.out.println("ok"); }';
 
 describe.concurrent("Java finds the class that has main", () => {
