@@ -55,6 +55,10 @@ export const backendOption = (): Option =>
     "bubblewrap",
   );
 
+/** What the host must enforce. */
+export const requireOption = (): Option =>
+  new Option("--require <file>", "refuse to start unless this host enforces what this YAML file demands");
+
 /** An option with named values. */
 export const choiceOption = (
   flags: string,

@@ -2,10 +2,11 @@
 import { type Command, InvalidArgumentError, Option } from "commander";
 import { ConfigError } from "../core/index.js";
 import type { Backend, VerifierConfig } from "../verifiers/index.js";
-import { backendOption, positiveInteger, positiveNumber } from "./arguments.js";
+import { backendOption, positiveInteger, positiveNumber, requireOption } from "./arguments.js";
 
 export interface PoolOptions {
   readonly backend: Backend;
+  readonly require?: string;
   readonly workers?: number;
   readonly pool?: "local" | "redis";
   readonly redis?: string;
@@ -28,6 +29,7 @@ export const withPool = (command: Command): Command =>
       positiveInteger,
     )
     .addOption(backendOption())
+    .addOption(requireOption())
     .addOption(
       new Option("--pool <where>", "where programs run: here, or on `retort worker`s; default local").choices(
         ["local", "redis"],
@@ -52,10 +54,11 @@ export async function poolConfig(options: PoolOptions): Promise<VerifierConfig> 
         : "Add --pool redis, or leave it out.";
     throw new ConfigError({ at: option, need: `another --pool than ${pool}`, fix });
   }
-  const { VerifierConfig } = await import("../verifiers/index.js");
+  const { VerifierConfig, readRequirements } = await import("../verifiers/index.js");
   const config = VerifierConfig.parse({
     pool,
     backend: options.backend,
+    ...(options.require === undefined ? {} : { require: readRequirements(options.require) }),
     ...(workers === undefined ? {} : { workers }),
     redis: {
       ...(redisPrefix === undefined ? {} : { prefix: redisPrefix }),

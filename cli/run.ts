@@ -3,7 +3,7 @@ import { constants } from "node:os";
 import { Command } from "commander";
 import { ConfigError, InfrastructureError, type Limits, type TestOutcome } from "../core/index.js";
 import type { Backend } from "../verifiers/index.js";
-import { backendOption, collect, positiveInteger, positiveNumber } from "./arguments.js";
+import { backendOption, collect, positiveInteger, positiveNumber, requireOption } from "./arguments.js";
 
 interface RunOptions {
   readonly language: string;
@@ -11,6 +11,7 @@ interface RunOptions {
   readonly timeS?: number;
   readonly memoryMb?: number;
   readonly backend: Backend;
+  readonly require?: string;
 }
 
 /** What a shell says of a program that was ended for its time, as `timeout` does. */
@@ -24,6 +25,7 @@ export const runCommand = (): Command =>
     .argument("<file>", "the program")
     .option("--languages <folder>", "language files of your own; may be given again", collect, [])
     .addOption(backendOption())
+    .addOption(requireOption())
     .option("--time-s <seconds>", "wall time it may take", positiveNumber)
     .option("--memory-mb <mebibytes>", "memory it may take", positiveInteger)
     .addHelpText(
@@ -35,11 +37,14 @@ Examples:
   $ retort run --language c --time-s 1 loop.c`,
     )
     .action(async (file: string, options: RunOptions) => {
-      const { createLocalPool, loadLanguages, runInteractive } = await import("../verifiers/index.js");
+      const { createLocalPool, loadLanguages, readRequirements, runInteractive } = await import(
+        "../verifiers/index.js"
+      );
       const languages = loadLanguages(options.languages);
       const language = languages.get(options.language).name;
       const program = readProgram(file);
-      const pool = await createLocalPool({ languages, workers: 1, backend: options.backend });
+      const require = options.require === undefined ? {} : readRequirements(options.require);
+      const pool = await createLocalPool({ languages, workers: 1, backend: options.backend, require });
       try {
         const run = { language, program, limits: limitsOf(options) };
         const outcome = await runInteractive(pool, run, process.stdin, (stream, bytes) =>

@@ -2,7 +2,7 @@ import { Command } from "commander";
 import { ConfigError } from "../core/index.js";
 import type { Backend } from "../verifiers/index.js";
 import type { WorkerEvent } from "../verifiers/redis/index.js";
-import { backendOption, collect, positiveInteger, positiveNumber } from "./arguments.js";
+import { backendOption, collect, positiveInteger, positiveNumber, requireOption } from "./arguments.js";
 import { prefixName } from "./pool-options.js";
 
 interface WorkerOptions {
@@ -12,6 +12,7 @@ interface WorkerOptions {
   readonly only: readonly string[];
   readonly workers?: number;
   readonly backend: Backend;
+  readonly require?: string;
   readonly name?: string;
   readonly silenceS?: number;
   readonly maxTimeS?: number;
@@ -34,6 +35,7 @@ export const workerCommand = (): Command =>
     .option("--only <language>", "offer this language alone; may be given again", collect, [])
     .option("--workers <count>", "programs at a time; default: twice the machine's cores", positiveInteger)
     .addOption(backendOption())
+    .addOption(requireOption())
     .option("--name <name>", "names this worker in results; default: host name and process id")
     .option(
       "--silence-s <seconds>",
@@ -71,7 +73,7 @@ with 0; a second one stops at once. Its log goes to stderr.`,
 
 async function work(url: string, options: WorkerOptions): Promise<void> {
   const { eventLine, startRedisWorker } = await import("../verifiers/redis/index.js");
-  const { languageSet, loadLanguages } = await import("../verifiers/index.js");
+  const { languageSet, loadLanguages, readRequirements } = await import("../verifiers/index.js");
   const all = loadLanguages(options.languages);
   const languages = options.only.length === 0 ? all : languageSet(options.only.map(all.get));
   const { backend, prefix, workers, name, silenceS, maxTimeS, maxMemoryMb } = options;
@@ -80,6 +82,7 @@ async function work(url: string, options: WorkerOptions): Promise<void> {
     languages,
     url,
     backend,
+    ...(options.require === undefined ? {} : { require: readRequirements(options.require) }),
     ...(prefix === undefined ? {} : { prefix }),
     ...(workers === undefined ? {} : { workers }),
     ...(name === undefined ? {} : { name }),

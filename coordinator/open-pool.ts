@@ -4,6 +4,7 @@ import {
   createLocalPool,
   type LanguageSet,
   type LocalPool,
+  shortcomings,
   type VerifierConfig,
 } from "../verifiers/index.js";
 import type { RedisPool } from "../verifiers/redis/index.js";
@@ -25,11 +26,12 @@ export function openPool(request: PoolRequest): Promise<OpenedPool> {
   return request.verifier.pool === "redis" ? openRedisPool(request) : openLocalPool(request);
 }
 
-function openLocalPool({ languages, verifier, prestart }: PoolRequest): Promise<LocalPool> {
-  const { backend, workers, limits, stop_after_failures, cache, retries } = verifier;
-  return createLocalPool({
+async function openLocalPool({ languages, verifier, prestart, note }: PoolRequest): Promise<LocalPool> {
+  const { backend, workers, limits, stop_after_failures, cache, retries, require } = verifier;
+  const pool = await createLocalPool({
     languages,
     backend,
+    require,
     limits,
     ...(stop_after_failures === null ? {} : { stopAfterFailures: stop_after_failures }),
     ...(prestart === undefined ? {} : { prestart }),
@@ -37,10 +39,19 @@ function openLocalPool({ languages, verifier, prestart }: PoolRequest): Promise<
     retries,
     ...(workers === undefined ? {} : { workers }),
   });
+  const weak = shortcomings(pool.isolation);
+  if (weak !== null) note(weak);
+  return pool;
 }
 
 async function openRedisPool({ languages, verifier, note }: PoolRequest): Promise<RedisPool> {
-  const { limits, stop_after_failures, cache, retries, redis } = verifier;
+  const { limits, stop_after_failures, cache, retries, redis, require } = verifier;
+  if (Object.keys(require).length > 0)
+    throw new ConfigError({
+      at: "verifier.require",
+      need: "verifier.pool: local, since it is this host that it speaks of",
+      fix: "Start each worker with it: retort worker --require FILE.",
+    });
   // BullMQ takes a third of a second to load: only who needs it waits for it.
   const { createRedisPool } = await import("../verifiers/redis/index.js");
   return createRedisPool({

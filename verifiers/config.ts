@@ -2,6 +2,7 @@
 import { z } from "zod";
 import { Limits } from "../core/index.js";
 import { BACKENDS } from "./job.js";
+import { Requirements } from "./requirements.js";
 
 const hasPassword = (url: string): boolean => URL.canParse(url) && new URL(url).password !== "";
 
@@ -49,6 +50,9 @@ export const VerifierConfig = z.strictObject({
     .describe(
       "Who builds the outer wall. podman, docker: each language runs in the image that its file names under container.",
     ),
+  require: Requirements.default({}).describe(
+    "What this host must enforce, or nothing starts: the fields of isolation in every result (docs/sandbox.md).",
+  ),
   workers: z
     .int()
     .positive()

@@ -31,6 +31,7 @@ export type { LocalPool, LocalPoolOptions, PoolStats, Submission, VerifierPool }
 export { createLocalPool } from "./pool.js";
 export type { ProgramFile } from "./program-files.js";
 export { recordExamples } from "./record-examples.js";
+export { Requirements, readRequirements, shortcomings } from "./requirements.js";
 export type { ProgramToRun } from "./run-program.js";
 export { runInteractive, runProgram } from "./run-program.js";
 export { searchPath } from "./sandbox.js";

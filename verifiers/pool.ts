@@ -11,6 +11,7 @@ import { imageOf, type Language } from "./languages.js";
 import { compileLimits, testLimits } from "./limits.js";
 import { mayLackTool, missingTool } from "./missing-tool.js";
 import { argumentsProblem, filesProblem, type ProgramFile } from "./program-files.js";
+import { demand, type Requirements } from "./requirements.js";
 import { supervisorsFor } from "./supervisor-build.js";
 import { noProgramVerdict, verdictOf, withHarness, withInstall } from "./verdict.js";
 import { VerdictCache } from "./verdict-cache.js";
@@ -100,6 +101,8 @@ export interface LocalPoolOptions {
    */
   readonly mode?: "auto" | "supervisor" | "perl" | "single";
   readonly useCgroups?: boolean;
+  /** What the host must enforce, else there is no pool. */
+  readonly require?: Requirements;
   /** The outer wall. podman, docker: a language runs in the image that its file names, `mode` is supervisor. Default bubblewrap. */
   readonly backend?: Backend;
   /** Of bwrap. */
@@ -110,7 +113,7 @@ export interface LocalPoolOptions {
 const AHEAD = 2;
 const KEPT_CHARS = 8192;
 
-/** @throws ConfigError where programs cannot be isolated, naming the fix */
+/** @throws ConfigError where programs cannot be isolated, or not as demanded, naming the fix */
 export async function createLocalPool(options: LocalPoolOptions): Promise<LocalPool> {
   const workers = options.workers ?? 2 * availableParallelism();
   const brokerOptions: BrokerOptions = {
@@ -122,7 +125,20 @@ export async function createLocalPool(options: LocalPoolOptions): Promise<LocalP
     ...supervisorsFor(options.mode ?? "auto"),
     useCgroups: options.useCgroups ?? true,
   };
-  return new BrokeredPool(options, workers, brokerOptions, await startBroker(brokerOptions));
+  const broker = await startAsDemanded(brokerOptions, options.require ?? {});
+  return new BrokeredPool(options, workers, brokerOptions, broker);
+}
+
+/** @throws ConfigError where the host enforces less than is demanded */
+async function startAsDemanded(options: BrokerOptions, require: Requirements): Promise<Broker> {
+  const broker = await startBroker(options);
+  try {
+    demand(require, broker.isolation);
+    return broker;
+  } catch (error) {
+    await broker.close();
+    throw error;
+  }
 }
 
 interface Queued {
@@ -373,7 +389,7 @@ class BrokeredPool implements LocalPool {
 
   /** One restart for all that notice at once. */
   #restart(): Promise<void> {
-    this.#restarting ??= startBroker(this.#brokerOptions)
+    this.#restarting ??= startAsDemanded(this.#brokerOptions, this.#options.require ?? {})
       .then((broker) => {
         this.#broker = broker;
       })

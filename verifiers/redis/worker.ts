@@ -11,6 +11,7 @@ import type { Backend } from "../job.js";
 import type { LanguageSet } from "../language-set.js";
 import type { Language } from "../languages.js";
 import { createLocalPool, type LocalPool } from "../pool.js";
+import type { Requirements } from "../requirements.js";
 import { connectRedis, evictionWarning, readRedisUrl } from "./connection.js";
 import { type Ceilings, type JudgeContext, judgeJob, type ToolVersions } from "./judge-job.js";
 import { type Announcement, PROTOCOL } from "./messages.js";
@@ -31,6 +32,7 @@ export interface RedisWorkerOptions {
   /** A worker that is silent for so long is taken for dead, and its programs go to others. Seconds, default 20. */
   readonly silenceS?: number;
   readonly backend?: Backend;
+  readonly require?: Requirements;
   readonly ceilings?: Partial<Ceilings>;
   readonly onEvent: (event: WorkerEvent) => void;
 }
@@ -52,12 +54,13 @@ const OUTPUT_CEILING_MB = 256;
 export async function startRedisWorker(options: RedisWorkerOptions): Promise<RedisWorker> {
   const { onEvent } = options;
   const address = readRedisUrl(options.url, "the address of Redis");
-  const { workers, backend } = options;
+  const { workers, backend, require } = options;
   const pool = await createLocalPool({
     languages: options.languages,
     cache: false, // clients have theirs; a program that comes again is to be judged again
     ...(workers === undefined ? {} : { workers }),
     ...(backend === undefined ? {} : { backend }),
+    ...(require === undefined ? {} : { require }),
   });
   let worker: JoinedWorker | null = null;
   try {
