@@ -21,6 +21,7 @@ interface EvalOptions extends ProgramOptions, PoolOptions {
   readonly languages: readonly string[];
   readonly k?: readonly number[];
   readonly json?: true;
+  readonly report: readonly string[];
 }
 
 /** `retort eval`: programs in, verdicts and pass@k out. */
@@ -31,7 +32,8 @@ export const evalCommand = (): Command => {
     .requiredOption("--out <file>", "result file (JSONL); rows that hold already are not judged again")
     .option("--languages <folder>", "language files of your own; may be given again", collect, [])
     .option("--k <list>", "which pass@k and pass^k to report, as 1,5,10", integerList)
-    .option("--json", "print one JSON object instead of the table");
+    .option("--json", "print one JSON object instead of the table")
+    .option("--report <file>", "also a page (.html), or the same as .json; may be given again", collect, []);
   return withPool(withEndpoint(withSampling(withSources(command))))
     .addHelpText("after", EXAMPLES)
     .action(evaluate);
@@ -111,6 +113,7 @@ async function evaluate(options: EvalOptions): Promise<void> {
     const { summary } = await evaluateFiles({
       tasks: options.tasks,
       programs,
+      reports: options.report,
       out: options.out,
       languageFolders: options.languages,
       verifier,

@@ -14,6 +14,8 @@ export interface FileEvaluation {
   /** Where programs run. */
   readonly verifier: VerifierConfig;
   readonly ks?: readonly number[];
+  /** Reports to write: .html, .json. */
+  readonly reports: readonly string[];
   /** Where progress goes. */
   readonly stream: NodeJS.WriteStream;
   readonly signal?: AbortSignal;

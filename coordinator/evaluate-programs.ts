@@ -1,7 +1,7 @@
 /** Evaluation of programs from anywhere: files, references, a policy, an endpoint. */
 import { createHash } from "node:crypto";
 import { accessSync, constants, mkdirSync } from "node:fs";
-import { dirname } from "node:path";
+import { basename, dirname } from "node:path";
 import { ConfigError, type Limits, type Task } from "../core/index.js";
 import type { LanguageSet, VerifierPool } from "../verifiers/index.js";
 import {
@@ -13,9 +13,11 @@ import {
 } from "./draw-completions.js";
 import type { EndpointOptions } from "./endpoint.js";
 import { type Evaluated, evaluateSolutions } from "./evaluate-solutions.js";
+import { evaluationReport } from "./evaluation-report.js";
 import type { PolicyOptions } from "./policy-source.js";
 import { createProgress, type Progress } from "./progress.js";
 import { readSolutions, referenceSolutions, type Solution } from "./solutions.js";
+import { checkReportName, writeReport } from "./write-report.js";
 
 /** Where the programs come from. */
 export type Programs =
@@ -41,6 +43,8 @@ export interface ProgramEvaluation {
   readonly limits?: Limits;
   readonly stopAfterFailures?: number;
   readonly ks?: readonly number[];
+  /** Reports to write: .html, .json. */
+  readonly reports: readonly string[];
   /** Opened once all input is known to be right, and closed here; `note` tells what a person should know of it. */
   readonly openPool: (note: (text: string) => void) => Promise<VerifierPool>;
   /** Where progress goes. */
@@ -61,15 +65,15 @@ function judgingKey(evaluation: ProgramEvaluation, used: Iterable<string>): stri
 }
 
 /** @throws ConfigError where the results could not be written, before any program has run */
-function checkWritable(out: string): void {
+function checkWritable(at: string, file: string): void {
   try {
-    mkdirSync(dirname(out), { recursive: true });
-    accessSync(dirname(out), constants.W_OK);
+    mkdirSync(dirname(file), { recursive: true });
+    accessSync(dirname(file), constants.W_OK);
   } catch (cause) {
     const reason = (cause as NodeJS.ErrnoException).code;
     throw new ConfigError({
-      at: "--out",
-      got: out,
+      at,
+      got: file,
       need: `a file in a folder that can be written (${reason})`,
       cause,
     });
@@ -122,8 +126,12 @@ async function openPrograms(
  * @throws StoppedError after `signal`; what is done is kept
  */
 export async function evaluatePrograms(evaluation: ProgramEvaluation): Promise<Evaluated> {
-  const { tasks, out, signal, ks, stopAfterFailures } = evaluation;
-  checkWritable(out);
+  const { tasks, out, signal, ks, stopAfterFailures, reports } = evaluation;
+  checkWritable("--out", out);
+  for (const file of reports) {
+    checkReportName(file);
+    checkWritable("--report", file);
+  }
   const progress = createProgress({ stream: evaluation.stream });
   // The judge before a policy is read: its broker is a fork of this process, and forks of large ones are slow.
   const pool = evaluation.programs.from === "policy" ? await evaluation.openPool(progress.note) : null;
@@ -139,7 +147,7 @@ export async function evaluatePrograms(evaluation: ProgramEvaluation): Promise<E
     noteMissing(tasks, planned, progress);
     judge ??= await evaluation.openPool(progress.note);
     let isBegun = false;
-    return await evaluateSolutions({
+    const evaluated = await evaluateSolutions({
       solutions,
       planned,
       ...(drawing === undefined ? {} : { drawing }),
@@ -156,12 +164,24 @@ export async function evaluatePrograms(evaluation: ProgramEvaluation): Promise<E
         progress.update(state);
       },
     });
+    const report = reports.length === 0 ? null : evaluationReport(evaluated, out, titleOf(evaluation));
+    for (const file of reports) await writeReport(file, report!);
+    return evaluated;
   } finally {
     progress.end();
     opened?.input.close?.();
     await opened?.source?.close();
     await judge?.close();
   }
+}
+
+/** "tasks.jsonl: m, at http://localhost:8000/v1" */
+function titleOf({ programs, tasksName }: ProgramEvaluation): string {
+  const name = basename(tasksName);
+  if (programs.from === "references") return `${name}: references`;
+  if (programs.from === "solutions") return `${name}: ${basename(programs.file)}`;
+  if (programs.from === "policy") return `${name}: ${programs.policy.folder}`;
+  return `${name}: ${programs.endpoint.model}, at ${programs.endpoint.url}`;
 }
 
 function noteMissing(tasks: readonly Task[], planned: Input["planned"], progress: Progress): void {

@@ -50,7 +50,9 @@ export interface SolutionsEvaluation {
 export interface Evaluated {
   readonly summary: EvaluationSummary;
   readonly rows: readonly KnownRow[];
-  /** By the id of a row. */
+  /** In the order of the rows. */
+  readonly planned: readonly Planned[];
+  /** By the id of a row; an attempt that could not be drawn has none. */
   readonly solutions: ReadonlyMap<string, Solution>;
 }
 
@@ -213,14 +215,15 @@ export async function evaluateSolutions(evaluation: SolutionsEvaluation): Promis
     const all = rows.size + total;
     const work = new Evaluation(evaluation, rows, total);
     await told(work.run(todo), () => `${rows.size} of ${all}`, out);
-    const ids = (evaluation.planned ?? solutions).map(plannedId);
+    const planned = evaluation.planned ?? solutions;
+    const ids = planned.map(plannedId);
     if (ids.length > 0) await sortRows(out, ids);
     const seconds = (performance.now() - startedMs) / 1000;
     const now = { judged: work.judged, seconds, isolation: evaluation.pool.isolation };
     const known = new Map(solutions.map((solution) => [plannedId(solution), solution]));
     for (const [id, solution] of work.drawn) known.set(id, solution);
     const inOrder = ids.flatMap((id) => rows.get(id) ?? []);
-    return { summary: summarise(inOrder, now, evaluation.ks), rows: inOrder, solutions: known };
+    return { summary: summarise(inOrder, now, evaluation.ks), rows: inOrder, planned, solutions: known };
   } finally {
     release();
   }
