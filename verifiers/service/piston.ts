@@ -3,15 +3,17 @@
  * compiles, `compile`): `code`, `signal`, `stdout`, `stderr`; a status other than 200 is tried again by open-r1's client.
  */
 import type { FastifyInstance, FastifyReply, FastifyRequest } from "fastify";
-import { InfrastructureError, type Limits, type TestOutcome } from "../../core/index.js";
-import type { JobResult } from "../job.js";
+import { InfrastructureError, type Limits } from "../../core/index.js";
 import type { LanguageSet } from "../language-set.js";
 import type { Language } from "../languages.js";
 import { argumentsProblem, filesProblem, type ProgramFile } from "../program-files.js";
 import { ceilings, compileCeilings, tightened } from "./ceilings.js";
+import { codeforcesJob, codeforcesLanguage, runCodeforces } from "./codeforces.js";
 import { type PistonBody, readPistonBody } from "./piston-body.js";
+import { stageOf } from "./piston-stage.js";
 import type { Programs, SingleRun } from "./programs.js";
 import { RequestError } from "./request-error.js";
+import type { Lane } from "./run-queue.js";
 import { type Runtime, threeNumbers } from "./runtimes.js";
 import type { ServiceParts } from "./service-parts.js";
 
@@ -57,9 +59,8 @@ async function execute(parts: ServiceParts, request: FastifyRequest, reply: Fast
   const life = parts.life(lane, reply, parts.deadlineS);
   try {
     const runtime = await life.inTime(runtimeFor(body, programs.pool.languages, parts));
-    const run = runOf(body, runtime.language, programs);
-    const result = await life.inTime(programs.run(lane, "piston", run));
-    return { ...stages(result), language: runtime.language.name, version: threeNumbers(runtime.version) };
+    const ran = await life.inTime(stages(programs, lane, body, runtime.language));
+    return { ...ran, language: runtime.language.name, version: threeNumbers(runtime.version) };
   } catch (error) {
     if (!(error instanceof InfrastructureError)) throw error;
     reply.code(500); // what Piston answers when its own machinery fails; clients try again
@@ -71,11 +72,13 @@ async function execute(parts: ServiceParts, request: FastifyRequest, reply: Fast
 
 /** @throws RequestError 400 for a language, or a version of it, that is not here */
 async function runtimeFor(
-  { language: name, version }: PistonBody,
+  body: PistonBody,
   languages: LanguageSet,
   { runtimes }: ServiceParts,
 ): Promise<Runtime> {
-  const language = languages.find(name) ?? languages.find(PISTON_NAMES[name.toLowerCase()] ?? "");
+  const { language: name, version } = body;
+  const other = codeforcesLanguage(body) ?? PISTON_NAMES[name.toLowerCase()] ?? "";
+  const language = languages.find(name) ?? languages.find(other);
   const runtime = language === undefined ? null : await runtimes.of(language);
   if (runtime === null || runtime.status === "missing" || !isVersion(version, threeNumbers(runtime.version)))
     throw new RequestError(400, "invalid", `${name}-${version} runtime is unknown`);
@@ -143,41 +146,17 @@ function limitsOf(
 }
 
 /** Where compiling failed there was no run; Piston repeats the compiler's stage there. */
-function stages(result: JobResult): Record<string, unknown> {
+async function stages(
+  programs: Programs,
+  lane: Lane,
+  body: PistonBody,
+  language: Language,
+): Promise<Record<string, unknown>> {
+  if (codeforcesLanguage(body) !== null)
+    return { ...(await runCodeforces(programs, lane, codeforcesJob(body, language, programs))) };
+  const result = await programs.run(lane, "piston", runOf(body, language, programs));
   const compiler = result.compiler ?? result.compile ?? undefined;
   const [test] = result.tests;
-  const compile = compiler === undefined ? {} : { compile: stage(compiler) };
-  return { ...compile, run: stage(test ?? compiler!) };
-}
-
-/** Piston's two letters: RE non-zero exit, SG signal, TO time, OL too much output. */
-function stage(outcome: TestOutcome): Record<string, unknown> {
-  const { stdout, stderr, exit_code, time_ms, memory_kb } = outcome;
-  const { status, signal, message } = endOf(outcome);
-  return {
-    stdout,
-    stderr,
-    output: stdout + stderr,
-    code: signal === null ? exit_code : null,
-    signal,
-    message,
-    status,
-    cpu_time: null, // not kept apart from the wall time
-    wall_time: Math.round(time_ms),
-    memory: memory_kb === null ? null : memory_kb * 1024,
-  };
-}
-
-function endOf({ status, signal, exit_code }: TestOutcome): {
-  status: string | null;
-  signal: string | null;
-  message: string | null;
-} {
-  if (status === "time_limit") return { status: "TO", signal: "SIGKILL", message: "Time limit exceeded" };
-  if (status === "output_limit")
-    return { status: "OL", signal: "SIGKILL", message: "stdout length exceeded" };
-  if (status === "memory_limit") return { status: "SG", signal: "SIGKILL", message: "Memory limit exceeded" };
-  if (signal !== null) return { status: "SG", signal, message: `Caught fatal signal ${signal}` };
-  if (exit_code === 0) return { status: null, signal: null, message: null };
-  return { status: "RE", signal: null, message: `Exited with error status ${exit_code}` };
+  const compile = compiler === undefined ? {} : { compile: stageOf(compiler) };
+  return { ...compile, run: stageOf(test ?? compiler!) };
 }

@@ -3,47 +3,22 @@
  * `compile_result` and `run_result` with `status`, `return_code`, `stdout`, `stderr`, `execution_time`. verl tries again
  * after 504 alone, and takes SandboxError for its -1, which it keeps apart from what a program did.
  */
-import { constants } from "node:os";
 import type { FastifyInstance, FastifyReply, FastifyRequest } from "fastify";
 import { z } from "zod";
-import { InfrastructureError, type TestOutcome } from "../../core/index.js";
+import { InfrastructureError } from "../../core/index.js";
 import type { JobResult } from "../job.js";
-import type { LanguageSet } from "../language-set.js";
 import type { Language } from "../languages.js";
 import { filesProblem, type ProgramFile } from "../program-files.js";
 import { compileCeilings, type FullLimits, tightened } from "./ceilings.js";
 import type { Programs } from "./programs.js";
-import type { RequestError } from "./request-error.js";
+import {
+  commandResult,
+  knownIds,
+  languageOf,
+  type RunCodeAnswer,
+  sandboxError,
+} from "./sandbox-fusion-answer.js";
 import type { ServiceParts } from "./service-parts.js";
-
-/** Their language ids, and the names that they have here. */
-const LANGUAGE_IDS: Readonly<Record<string, string>> = {
-  python: "python",
-  cpp: "cpp",
-  nodejs: "javascript",
-  js: "javascript",
-  go: "go",
-  java: "java",
-  php: "php",
-  csharp: "csharp",
-  bash: "bash",
-  typescript: "typescript",
-  ts: "typescript",
-  sql: "sql",
-  rust: "rust",
-  lua: "lua",
-  R: "r",
-  perl: "perl",
-  ruby: "ruby",
-  scala: "scala",
-  julia: "julia",
-  verilog: "verilog",
-  lean: "lean",
-  swift: "swift",
-  racket: "racket",
-};
-/** Ids that mean a test framework, a script dialect or a GPU, which no language here stands for. */
-const OTHER_IDS = ["go_test", "pytest", "junit", "jest", "D_ut", "kotlin_script", "cuda", "python_gpu"];
 
 const DEFAULT_TIMEOUT_S = 10;
 /** verl gives up 10 s after both timeouts; an answer of 504 before that makes it try again. */
@@ -61,23 +36,6 @@ const RunCodeBody = z.object({
 });
 type RunCodeBody = z.infer<typeof RunCodeBody>;
 
-interface CommandResult {
-  readonly status: "Finished" | "Error" | "TimeLimitExceeded";
-  readonly execution_time: number;
-  readonly return_code: number | null;
-  readonly stdout: string;
-  readonly stderr: string;
-}
-
-interface RunCodeAnswer {
-  readonly status: "Success" | "Failed" | "SandboxError";
-  readonly message: string;
-  readonly compile_result: CommandResult | null;
-  readonly run_result: CommandResult | null;
-  readonly executor_pod_name: string | null;
-  readonly files: Readonly<Record<string, string>>;
-}
-
 export function sandboxFusionApi(app: FastifyInstance, parts: ServiceParts): void {
   app.post("/run_code", (request, reply) => runCode(parts, request, reply));
 }
@@ -89,8 +47,9 @@ async function runCode(parts: ServiceParts, request: FastifyRequest, reply: Fast
   const body = parsed.data;
   const language = languageOf(body.language, programs.pool.languages);
   if (language === null) {
-    const known = [...Object.keys(LANGUAGE_IDS), ...OTHER_IDS].join(", ");
-    return invalid(programs, reply, [{ path: ["language"], message: `Input should be one of ${known}` }]);
+    return invalid(programs, reply, [
+      { path: ["language"], message: `Input should be one of ${knownIds()}` },
+    ]);
   }
   if (typeof language === "string") return sandboxError(language);
   if (body.fetch_files.length > 0)
@@ -125,17 +84,6 @@ async function answerTo(
   } finally {
     life.over();
   }
-}
-
-/** @returns a reason where their id has no counterpart here; null for what is not an id at all */
-function languageOf(id: string, languages: LanguageSet): Language | string | null {
-  const known = LANGUAGE_IDS[id];
-  const language = languages.find(known ?? id);
-  if (OTHER_IDS.includes(id)) return `language ${id} is not offered here`;
-  if (language !== undefined) return language;
-  return known === undefined
-    ? null
-    : `language ${id} is not offered here: no language file is named ${known}`;
 }
 
 /** SandboxFusion takes what is asked for as it comes; we cut it to the operator's limits and say so. */
@@ -186,35 +134,6 @@ function answerOf(result: JobResult): Omit<RunCodeAnswer, "message"> {
   };
 }
 
-/** A command that passed its memory or output limit was killed: it finished, by SIGKILL. */
-function commandResult(outcome: TestOutcome): CommandResult {
-  const isLate = outcome.status === "time_limit";
-  return {
-    status: isLate ? "TimeLimitExceeded" : "Finished",
-    execution_time: outcome.time_ms / 1000,
-    return_code: isLate ? null : returnCode(outcome),
-    stdout: outcome.stdout,
-    stderr: outcome.stderr,
-  };
-}
-
-/** As Python says it: a signal is its number below zero. */
-function returnCode({ exit_code, signal, status }: TestOutcome): number {
-  if (exit_code !== null && (exit_code !== 0 || status === "accepted")) return exit_code;
-  return -(constants.signals[signal as NodeJS.Signals] ?? constants.signals.SIGKILL);
-}
-
-function sandboxError(message: string): RunCodeAnswer {
-  return {
-    status: "SandboxError",
-    message,
-    compile_result: null,
-    run_result: null,
-    executor_pod_name: null,
-    files: {},
-  };
-}
-
 /** The shape in which FastAPI refuses a body. */
 function invalid(
   { metrics }: Programs,
@@ -230,6 +149,3 @@ function invalid(
   reply.code(422);
   return { detail };
 }
-
-/** Errors that no answer has a field for: busy, too late, too large. */
-export const sandboxFusionError = (error: RequestError): unknown => ({ detail: error.message });

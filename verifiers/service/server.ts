@@ -14,6 +14,7 @@ import { pistonApi } from "./piston.js";
 import { Programs } from "./programs.js";
 import { RequestError } from "./request-error.js";
 import { sandboxFusionApi } from "./sandbox-fusion.js";
+import { scaleboxApi } from "./scalebox.js";
 import { ServiceParts } from "./service-parts.js";
 
 export interface ServiceOptions {
@@ -156,7 +157,7 @@ class Service implements VerifierService {
     app.setErrorHandler((error, request, reply) => this.#refuse(toRequestError(error), request, reply));
     app.setNotFoundHandler((request, reply) => this.#refuse(notFound(request), request, reply));
     const parts = new ServiceParts(this.#programs, deadlineS, this.#enough.signal);
-    for (const api of [batchApi, sandboxFusionApi, pistonApi]) api(app, parts);
+    for (const api of [batchApi, sandboxFusionApi, scaleboxApi, pistonApi]) api(app, parts);
     this.#ownPages(app);
     return app;
   }
@@ -252,7 +253,7 @@ function addressError(cause: NodeJS.ErrnoException, host: string, port: number):
 
 function notFound({ method, url }: FastifyRequest): RequestError {
   const routes =
-    "POST /v1/verify, GET /v1/languages, POST /run_code, GET /api/v2/runtimes, POST /api/v2/execute, GET /health, GET /metrics";
+    "POST /v1/verify, GET /v1/languages, POST /run_code, POST /common_evaluate_batch, GET /api/v2/runtimes, POST /api/v2/execute, GET /health, GET /metrics";
   return new RequestError(404, "not_found", `${method} ${url.slice(0, 100)}: there is ${routes}.`);
 }
 
@@ -270,6 +271,6 @@ function toRequestError(error: unknown): RequestError {
 /** Each API's clients look for a message in another place. */
 function inShapeOf(route: string, { reason, message }: RequestError): unknown {
   if (route.startsWith("/api/v2/")) return { message };
-  if (route === "/run_code") return { detail: message };
+  if (route === "/run_code" || route === "/common_evaluate_batch") return { detail: message };
   return { error: { reason, message } };
 }
