@@ -41,6 +41,20 @@ const TABLE: readonly (readonly [ComparatorName, expected: string, actual: strin
   ["sandboxfusion", "100000", "100001", false],
   ["sandboxfusion", "0", "0.0000001", false],
   ["sandboxfusion", "0.0", "-0", true],
+  ["sandboxfusion", "\n \n a\n\nb\u2003\n\n", "A\n\nB", true],
+  ["sandboxfusion", "a\n\n\nb", "a\n\nb", false],
+  ["sandboxfusion", "", " \n\n", true],
+  ["sandboxfusion", "", "x", false],
+  ["lines", "a\n\n", "a", true],
+  ["lines", "\na", "a", false],
+  ["lines", "a", "a\nb", false],
+  ["lines", "a\nb", "a", false],
+  ["unordered", "a", "a\na", false],
+  ["unordered", "a\na", "a", false],
+  ["unordered", "b \n\na", "\na\t\nb", true],
+  ["trailing", "", "\n", true],
+  ["tokens", `${"9".repeat(100)}`, `${"9".repeat(100)}.0`, true],
+  ["tokens", "a b c", "a b", false],
   ["sandboxfusion", "inf", "infinity", false],
   ["sandboxfusion", "1e400", "1e401", false],
   ["sandboxfusion", "ÉA", "éa\u00a0", true],
@@ -108,6 +122,31 @@ describe("comparators", () => {
     const long = "1_1".repeat(400_000);
     expect(sameOutput("sandboxfusion", long, bytes(`${long}1`))).toBe(false);
     expect(sameOutput("sandboxfusion", `0.${"0".repeat(1 << 20)}`, bytes("0"))).toBe(true);
+  });
+
+  /** The same rules in the shortest words, over whole texts in memory. */
+  const SIMPLE: Partial<Record<ComparatorName, (text: string) => unknown>> = {
+    tokens: (text) => text.split(/[ \t\n\r\v\f]+/).filter(Boolean),
+    exact: (text) => text,
+    trailing: (text) => text.replace(/[ \t\n\r\v\f]+$/, ""),
+    lines: (text) =>
+      text
+        .replace(/[ \t\n\r\v\f]+$/, "")
+        .split("\n")
+        .map((line) => line.replace(/[ \t\r\v\f]+$/, "")),
+    unordered: (text) => (SIMPLE.lines!(text) as string[]).sort(),
+  };
+  test.each(Object.entries(SIMPLE))("%s agrees with its rule in short", (name, simple) => {
+    const texts = fc
+      .array(fc.constantFrom("a", "b", " ", "\n", "\t", "\r", "é", "\u00a0"))
+      .map((parts) => parts.join(""));
+    fc.assert(
+      fc.property(texts, texts, (expected, actual) => {
+        const same = JSON.stringify(simple(expected)) === JSON.stringify(simple(actual));
+        expect(sameOutput(name as ComparatorName, expected, bytes(actual))).toBe(same);
+      }),
+      { numRuns: 2000 },
+    );
   });
 
   test("a megabyte of blanks is compared in less than a second", () => {
