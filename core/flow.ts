@@ -6,10 +6,15 @@
 import { z } from "zod";
 import { nearest } from "./nearest.js";
 
+/** JSON can hold half a character (a lone surrogate); a file or a pipe cannot. */
+const Utf8Text = z
+  .string()
+  .refine((text) => !/\p{Surrogate}/u.test(text), "text with a lone surrogate, which has no UTF-8 bytes");
+
 /** One input/output test. `visible: false` keeps it out of feedback; it still decides the verdict. */
 export const IoTest = z.strictObject({
-  input: z.string(),
-  output: z.string(),
+  input: Utf8Text,
+  output: Utf8Text,
   visible: z.boolean().default(true),
 });
 export type IoTest = z.infer<typeof IoTest>;

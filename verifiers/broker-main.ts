@@ -7,14 +7,15 @@ import { closeSync, readdirSync, readFileSync } from "node:fs";
 import { ConfigError } from "../core/index.js";
 import { Checkers } from "./checker.js";
 import { probeHost } from "./host.js";
-import type { BrokerOptions, FromBroker, Job, ToBroker } from "./job.js";
+import type { BrokerOptions, FromBroker, JobTest, SentJob, ToBroker } from "./job.js";
 import { runJob, type StreamedInput } from "./run-job.js";
 import type { Sandbox } from "./sandbox.js";
 import { SandboxSource } from "./sandbox-source.js";
 
-const queue: Job[] = [];
+const queue: SentJob[] = [];
 const open = new Map<number, Sandbox>();
 const inputs = new Map<number, { send: ((bytes: Buffer | null) => void) | null; early: (Buffer | null)[] }>();
+const wanted = new Map<string, (test: JobTest) => void>();
 let source: SandboxSource | null = null;
 let checkers: Checkers | null = null;
 let freeWorkers = 0;
@@ -64,12 +65,18 @@ function startJobs(): void {
 }
 
 /** The result is sent before the sandbox is taken down: nobody waits for that but the next job of this worker. */
-async function work(from: SandboxSource, job: Job): Promise<void> {
+async function work(from: SandboxSource, job: SentJob): Promise<void> {
   const stream = job.isStreamed ? streamOf(job.id) : null;
   const surroundings = { mounts: job.mounts, image: job.image };
   const remember = (sandbox: Sandbox): void => void open.set(job.id, sandbox);
   const checker = job.checker === null ? null : (checkers?.session(job.checker) ?? null);
-  const result = await runJob(() => from.take(surroundings), job, stream, checker, remember);
+  const result = await runJob(job, {
+    take: () => from.take(surroundings),
+    test: (index) => wantedTest(job.id, index),
+    stream,
+    checker,
+    onSandbox: remember,
+  });
   inputs.delete(job.id);
   send({ type: "result", result });
   checker?.release();
@@ -78,6 +85,19 @@ async function work(from: SandboxSource, job: Job): Promise<void> {
   freeWorkers++;
   startJobs();
   void from.restock(surroundings, () => freeWorkers === workers && queue.length === 0);
+}
+
+/** A test too large to come with its job. */
+function wantedTest(id: number, index: number): Promise<JobTest> {
+  return new Promise((resolve) => {
+    wanted.set(`${id} ${index}`, resolve);
+    send({ type: "want", id, index });
+  });
+}
+
+function takeTest(id: number, index: number, test: JobTest): void {
+  wanted.get(`${id} ${index}`)?.(test);
+  wanted.delete(`${id} ${index}`);
 }
 
 function streamOf(id: number): StreamedInput {
@@ -125,7 +145,8 @@ process.on("message", (message: ToBroker) => {
     if (message.job.isStreamed) inputs.set(message.job.id, { send: null, early: [] });
     queue.push(message.job);
     startJobs();
-  } else if (message.type === "stdin")
+  } else if (message.type === "test") takeTest(message.id, message.index, message.test);
+  else if (message.type === "stdin")
     takeInput(message.id, message.bytes === null ? null : Buffer.from(message.bytes));
   else send({ type: "survivors", id: message.id, pids: survivors() });
 });

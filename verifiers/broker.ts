@@ -3,7 +3,8 @@ import { type ChildProcess, fork } from "node:child_process";
 import { existsSync } from "node:fs";
 import { builtModule, ConfigError, InfrastructureError } from "../core/index.js";
 import { PATH } from "./bubblewrap.js";
-import type { BrokerOptions, FromBroker, Isolation, Job, JobResult, ToBroker } from "./job.js";
+import type { BrokerOptions, FromBroker, Isolation, Job, JobResult, JobTest, ToBroker } from "./job.js";
+import { crossing, sentJob } from "./job-tests.js";
 
 export interface Broker {
   readonly pid: number;
@@ -17,6 +18,7 @@ export interface Broker {
 }
 
 interface Waiting {
+  readonly tests: readonly JobTest[];
   readonly resolve: (result: JobResult) => void;
   readonly reject: (error: Error) => void;
   readonly onOutput: ((stream: "stdout" | "stderr", bytes: Buffer) => void) | undefined;
@@ -101,9 +103,9 @@ class BrokerProcess implements Broker {
   run(job: Job, onOutput?: Waiting["onOutput"]): Promise<JobResult> {
     if (!this.#isAlive) return Promise.reject(new InfrastructureError("the broker process ended"));
     return new Promise((resolve, reject) => {
-      this.#waiting.set(job.id, { resolve, reject, onOutput });
+      this.#waiting.set(job.id, { tests: job.tests, resolve, reject, onOutput });
       this.#rest();
-      this.#send({ type: "job", job });
+      this.#send({ type: "job", job: sentJob(job) });
     });
   }
 
@@ -125,6 +127,10 @@ class BrokerProcess implements Broker {
       const waiting = this.#waiting.get(message.result.id);
       this.#waiting.delete(message.result.id);
       waiting?.resolve(message.result);
+    } else if (message.type === "want") {
+      const { id, index } = message;
+      const test = this.#waiting.get(id)?.tests[index];
+      if (test !== undefined) this.#send({ type: "test", id, index, test: crossing(test) });
     } else if (message.type === "output") {
       this.#waiting.get(message.id)?.onOutput?.(message.stream, Buffer.from(message.bytes));
     } else if (message.type === "survivors") {

@@ -35,8 +35,8 @@ export interface Check {
 export interface CheckedTest {
   /** From 0. */
   readonly index: number;
-  readonly input: string;
-  readonly answer: string;
+  readonly input: Buffer;
+  readonly answer: Buffer;
 }
 
 /** The checker of one job. */
@@ -99,7 +99,7 @@ class Session implements CheckerSession {
 
   /** Bytes that an output may have. */
   #room({ index, input, answer }: CheckedTest): number {
-    const room = MAX_FILES_BYTES - Buffer.byteLength(input) - 2 * Buffer.byteLength(answer);
+    const room = MAX_FILES_BYTES - input.length - 2 * answer.length;
     if (room >= 0) return room;
     throw new CheckerFailure(`test ${index + 1} is too large for a checker: 112 MiB of files at most`);
   }
@@ -112,8 +112,8 @@ class Session implements CheckerSession {
   async #mustWork(test: CheckedTest): Promise<void> {
     const key = digest([this.#key, String(test.input.length), test.input, test.answer]);
     if (this.#all.isProven(key)) return;
-    const report = await this.#run(test, Buffer.from(test.answer, "utf8"));
-    const mustAccept = this.#plan.acceptsAnswer && test.answer.trim() !== "";
+    const report = await this.#run(test, test.answer);
+    const mustAccept = this.#plan.acceptsAnswer && !isBlank(test.answer);
     const works = mustAccept ? hasAccepted(report) : hasAnswered(report);
     if (works) return this.#all.prove(key);
     const verb = hasAnswered(report) ? "refuses" : "fails on";
@@ -122,7 +122,7 @@ class Session implements CheckerSession {
   }
 
   async #run(test: CheckedTest, output: Buffer): Promise<RunReport> {
-    const bytes = [Buffer.from(test.input, "utf8"), output, Buffer.from(test.answer, "utf8")];
+    const bytes = [test.input, output, test.answer];
     this.#open ??= await this.#all.sandboxes.open(this.#key, this.#plan);
     const checker = this.#open;
     const { execute: command, env, limits } = this.#plan;
@@ -158,7 +158,9 @@ class Session implements CheckerSession {
   }
 }
 
-function digest(parts: readonly string[]): string {
+const isBlank = (text: Buffer): boolean => text.every((byte) => byte === 32 || (byte >= 9 && byte <= 13));
+
+function digest(parts: readonly (string | Buffer)[]): string {
   const hash = createHash("sha256");
   for (const part of parts) hash.update(part);
   return hash.digest("base64");

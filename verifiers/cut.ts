@@ -22,6 +22,28 @@ export function cutMiddle(text: string, chars: number): string {
   return `${text.slice(0, head)}${mark(end - head)}${text.slice(end)}`;
 }
 
+/** A UTF-8 character has no more bytes. */
+const CHARACTER_BYTES = 4;
+
+/**
+ * The text of an output, its middle cut out where it is longer than `chars`. Of a long one only the ends are decoded, and
+ * the result stands alone: a slice would keep the whole output in memory.
+ */
+export function keptText(bytes: Buffer, chars: number): string {
+  if (bytes.length <= chars) return bytes.toString("utf8");
+  const margin = chars * CHARACTER_BYTES;
+  if (bytes.length <= 2 * margin) return Buffer.from(cutMiddle(bytes.toString("utf8"), chars)).toString();
+  const mark = `\n... (about ${bytes.length - chars} bytes cut) ...\n`;
+  const half = Math.floor((chars - mark.length) / 2);
+  if (half < 1) return "";
+  const [head, end] = [bytes.subarray(0, margin), bytes.subarray(-margin)].map((part) =>
+    part.toString("utf8"),
+  );
+  const tail = end!.length - half;
+  const start = boundary(end!, tail) === tail ? tail : tail + 1;
+  return Buffer.from(`${cutEnd(head!, half)}${mark}${end!.slice(start)}`).toString();
+}
+
 /** A heading, and what stands under it. */
 export interface Block {
   readonly title: string;

@@ -26,7 +26,16 @@ export interface CheckerPlan {
   readonly acceptsAnswer: boolean;
 }
 
-/** Compile once, then run each test. Strings are UTF-8 text; `expected: null` runs without comparing. */
+/** Text, or its UTF-8 bytes. `expected: null` runs without comparing. */
+export interface JobTest {
+  readonly input: string | Uint8Array;
+  readonly expected: string | Uint8Array | null;
+}
+
+/** A job as it crosses; null: a test that the broker has to ask for. */
+export type SentJob = Omit<Job, "tests"> & { readonly tests: readonly (JobTest | null)[] };
+
+/** Compile once, then run each test. */
 export interface Job {
   readonly id: number;
   readonly fileName: string;
@@ -43,7 +52,7 @@ export interface Job {
   readonly image: string | null;
   readonly compileLimits: RunLimits;
   readonly limits: RunLimits;
-  readonly tests: readonly { readonly input: string; readonly expected: string | null }[];
+  readonly tests: readonly JobTest[];
   readonly comparator: ComparatorName;
   /** Judges what the comparator accepts. */
   readonly checker: CheckerPlan | null;
@@ -110,13 +119,15 @@ export interface BrokerOptions {
 
 export type ToBroker =
   | { readonly type: "start"; readonly options: BrokerOptions }
-  | { readonly type: "job"; readonly job: Job }
+  | { readonly type: "job"; readonly job: SentJob }
+  | { readonly type: "test"; readonly id: number; readonly index: number; readonly test: JobTest }
   | { readonly type: "stdin"; readonly id: number; readonly bytes: Uint8Array | null }
   | { readonly type: "survivors"; readonly id: number };
 
 export type FromBroker =
   | { readonly type: "ready"; readonly isolation: Isolation }
   | { readonly type: "refused"; readonly at: string; readonly message: string }
+  | { readonly type: "want"; readonly id: number; readonly index: number }
   | { readonly type: "result"; readonly result: JobResult }
   | {
       readonly type: "output";

@@ -2,7 +2,7 @@
 import { constants } from "node:os";
 import type { ComparatorName, Status, TestOutcome } from "../core/index.js";
 import { sameOutput } from "./comparators.js";
-import { cutMiddle } from "./cut.js";
+import { keptText } from "./cut.js";
 import type { RunLimits, RunReport } from "./protocol.js";
 
 /** The usual name comes first: 6 is SIGABRT, and SIGIOT only to historians. */
@@ -19,7 +19,7 @@ const SIGNAL_NAMES = new Map(
 export function statusOf(
   run: RunReport,
   limits: RunLimits,
-  expected: string | null,
+  expected: string | Buffer | null,
   comparator: ComparatorName,
 ): Status {
   if (run.kind === "exec_failed") return isMissingTool(run) ? "infrastructure" : "runtime_error";
@@ -49,8 +49,8 @@ export function outcomeOf(run: RunReport, status: Status, keepChars: number): Te
     memory_kb: run.maxRssKb,
     exit_code: run.kind === "exited" ? run.code : null,
     signal: run.kind === "signalled" ? (SIGNAL_NAMES.get(run.code) ?? `signal ${run.code}`) : null,
-    stdout: cutMiddle(run.stdout.toString("utf8"), keepChars),
-    stderr: cutMiddle(run.stderr.toString("utf8"), keepChars),
+    stdout: keptText(run.stdout, keepChars),
+    stderr: keptText(run.stderr, keepChars),
   };
 }
 

@@ -111,7 +111,9 @@ export interface LocalPoolOptions {
 
 /** Sent ahead of need, so that a slot never waits for the main process. */
 const AHEAD = 2;
-const KEPT_CHARS = 8192;
+/** Of each output; less where tests are many, so that their results stay small together, and never less than feedback shows. */
+const keptChars = ({ tests }: Task): number =>
+  Math.max(1024, Math.min(8192, Math.floor(8_000_000 / tests.length)));
 
 /** @throws ConfigError where programs cannot be isolated, or not as demanded, naming the fix */
 export async function createLocalPool(options: LocalPoolOptions): Promise<LocalPool> {
@@ -212,7 +214,7 @@ class BrokeredPool implements LocalPool {
       checkerTool: checker && { language: checker, version: await this.#version(checker) },
       limits: this.#options.limits ?? {},
       stopAfterFailures,
-      keepChars: KEPT_CHARS,
+      keepChars: keptChars(task),
       feedback: this.#options.feedback ?? {},
       isolation: this.isolation,
     });
@@ -235,7 +237,7 @@ class BrokeredPool implements LocalPool {
           ? null
           : checkerPlan(comparator.checker, checkerLanguage!, this.#image(checkerLanguage!)),
       stopAfterFailures,
-      keepChars: KEPT_CHARS,
+      keepChars: keptChars(task),
     });
     this.#done++;
     const missing = await this.#missingTool(language, result);

@@ -3,7 +3,8 @@ import type { Status, TestOutcome } from "../core/index.js";
 import { InfrastructureError } from "../core/index.js";
 import type { CheckerSession } from "./checker.js";
 import { CheckerFailure } from "./checker-report.js";
-import type { Job, JobResult } from "./job.js";
+import type { JobResult, JobTest, SentJob } from "./job.js";
+import { bytesOf } from "./job-tests.js";
 import { outcomeOf, statusOf } from "./judge.js";
 import type { RunReport } from "./protocol.js";
 import type { Sandbox } from "./sandbox.js";
@@ -18,25 +19,26 @@ export interface StreamedInput {
   onOutput(stream: "stdout" | "stderr", bytes: Buffer): void;
 }
 
-/**
- * Never throws: a failure of ours is the result's `infrastructure`.
- * @param take - gives a sandbox that has run nothing; it is left open, and told through `onSandbox`
- */
-export async function runJob(
-  take: () => Promise<Sandbox>,
-  job: Job,
-  stream: StreamedInput | null,
-  checker: CheckerSession | null,
-  onSandbox: (sandbox: Sandbox) => void,
-): Promise<JobResult> {
+export interface JobContext {
+  /** A sandbox that has run nothing; it is left open, and told through `onSandbox`. */
+  take(): Promise<Sandbox>;
+  /** One that did not come with the job. */
+  test(index: number): Promise<JobTest>;
+  readonly stream: StreamedInput | null;
+  readonly checker: CheckerSession | null;
+  onSandbox(sandbox: Sandbox): void;
+}
+
+/** Never throws: a failure of ours is the result's `infrastructure`. */
+export async function runJob(job: SentJob, context: JobContext): Promise<JobResult> {
   const tests: TestOutcome[] = [];
   let compiler: TestOutcome | null = null;
   const withCompiler = () => (compiler === null ? {} : { compiler });
   try {
     while (tests.length < job.tests.length || job.tests.length === 0) {
-      const sandbox = await take();
-      onSandbox(sandbox);
-      const { compile, isOver } = await inOneSandbox(sandbox, job, tests, stream, checker, (outcome) => {
+      const sandbox = await context.take();
+      context.onSandbox(sandbox);
+      const { compile, isOver } = await inOneSandbox(sandbox, job, tests, context, (outcome) => {
         compiler = outcome;
       });
       if (!isOver) await sandbox.close();
@@ -61,10 +63,9 @@ export async function runJob(
  */
 async function inOneSandbox(
   sandbox: Sandbox,
-  job: Job,
+  job: SentJob,
   tests: TestOutcome[],
-  stream: StreamedInput | null,
-  checker: CheckerSession | null,
+  { test: testOf, stream, checker }: JobContext,
   onCompiled: (compiler: TestOutcome | null) => void,
 ): Promise<{ compile: TestOutcome | null; isOver: boolean }> {
   const extra = (job.files ?? []).map(({ name, bytes }) => ({ name, bytes: Buffer.from(bytes) }));
@@ -74,42 +75,42 @@ async function inOneSandbox(
   if (compiler !== null && compiler.status !== "accepted")
     return { compile: { ...compiler, status: "compile_error" }, isOver: true };
   while (tests.length < job.tests.length) {
-    const test = job.tests[tests.length]!;
-    const report = await runTest(sandbox, job, test.input, stream);
-    const status = checked(statusOf(report, job.limits, test.expected, job.comparator), report);
+    const index = tests.length;
+    const test = job.tests[index] ?? (await testOf(index));
+    const report = await runTest(sandbox, job, bytesOf(test.input), stream);
+    const expected = test.expected === null ? null : bytesOf(test.expected);
+    const status = checked(statusOf(report, job.limits, expected, job.comparator), report);
     const outcome = outcomeOf(report, status, job.keepChars);
-    if (checker === null || status !== "accepted") tests.push(outcome);
-    else {
-      const checked = { index: tests.length, input: test.input, answer: test.expected ?? "" };
-      tests.push({ ...outcome, ...(await checker.check(checked, report.stdout)) });
-    }
+    const checkedTest = { index, input: bytesOf(test.input), answer: expected ?? EMPTY };
+    const check = status === "accepted" ? await checker?.check(checkedTest, report.stdout) : undefined;
+    tests.push({ ...outcome, ...check });
     if (hasFailedEnough(job, tests)) return { compile: null, isOver: true };
     if (report.kind === "broken") return { compile: null, isOver: tests.length === job.tests.length };
   }
   return { compile: null, isOver: true };
 }
 
-function hasFailedEnough({ stopAfterFailures }: Job, tests: readonly TestOutcome[]): boolean {
+function hasFailedEnough({ stopAfterFailures }: SentJob, tests: readonly TestOutcome[]): boolean {
   if (stopAfterFailures === null) return false;
   return tests.filter(({ status }) => status !== "accepted").length >= stopAfterFailures;
 }
 
 function runTest(
   sandbox: Sandbox,
-  job: Job,
-  input: string,
+  job: SentJob,
+  input: Buffer,
   stream: StreamedInput | null,
 ): Promise<RunReport> {
   const { execute: command, args = [], env, limits } = job;
   const base = { phase: "run", command, args, env, limits } as const;
-  if (stream === null) return sandbox.run({ ...base, stdin: Buffer.from(input, "utf8") });
+  if (stream === null) return sandbox.run({ ...base, stdin: input });
   const running = sandbox.run({ ...base, stdin: EMPTY, onOutput: stream.onOutput });
   stream.onReady((bytes) => sandbox.sendInput(bytes));
   return running;
 }
 
 /** null when there is nothing to compile; whatever stops the compiler is a compile error to the caller. */
-async function compileWith(sandbox: Sandbox, job: Job): Promise<TestOutcome | null> {
+async function compileWith(sandbox: Sandbox, job: SentJob): Promise<TestOutcome | null> {
   if (job.compile === null) return null;
   const { compileLimits: limits } = job;
   const report = await sandbox.run({

@@ -73,6 +73,11 @@ test.each([
     want: /:1: need a task; tests\.0\.output: .*expected string/,
   },
   {
+    name: "half a character in an output",
+    text: GOOD.replace("3\\n", "\\ud83d"),
+    want: /:1: need a task; tests\.0\.output: text with a lone surrogate, which has no UTF-8 bytes/,
+  },
+  {
     name: "an id used twice",
     text: `${GOOD}\n${GOOD}\n`,
     want: /^\/tasks\.jsonl:2: need an id of its own: line 1 has this one, got "add\/1"/,
