@@ -28,6 +28,8 @@ export async function recordExamples(language: Language, trial: LanguageTrial): 
   for (const { kind, got } of trial.examples) {
     const text = new Scalar(got.feedback);
     text.type = Scalar.BLOCK_LITERAL;
+    const example = document.get(kind);
+    if (isMap(example)) example.flow = false; // { } would fold the lines of the text
     document.setIn([kind, "feedback"], text);
   }
   await replaceFile(file, document.toString({ lineWidth: 0 }));

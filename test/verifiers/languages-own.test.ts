@@ -114,6 +114,7 @@ describe("a language that a user drops into a folder", () => {
     expect(recording).toMatchObject({ code: 0, said: `wrote ${examples}\n` });
     const recorded = readFileSync(examples, "utf8");
     expect(recorded).toMatch(/^version: sed \(GNU sed\)/);
+    expect(recorded).toContain("  feedback: |-\n    Time Limit Exceeded\n");
     expect((await check()).row).toEqual({
       name: "sed",
       status: "ok",

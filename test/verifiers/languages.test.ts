@@ -1,10 +1,17 @@
-import { mkdirSync, mkdtempSync, rmSync, writeFileSync } from "node:fs";
+import { mkdirSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from "node:fs";
 import { homedir, tmpdir } from "node:os";
 import { join } from "node:path";
 import { afterAll, describe, expect, test } from "vitest";
 import { parse as parseYaml } from "yaml";
-import { ConfigError } from "../../core/index.js";
-import { EXAMPLE_KINDS, loadLanguages, parseLanguage, readExamples } from "../../verifiers/index.js";
+import { ConfigError, packageRoot } from "../../core/index.js";
+import {
+  EXAMPLE_KINDS,
+  LanguageExamples,
+  LanguageFile,
+  loadLanguages,
+  parseLanguage,
+  readExamples,
+} from "../../verifiers/index.js";
 import { AGNOSTICS } from "./agnostics.js";
 
 const folder = mkdtempSync(join(tmpdir(), "retort-languages-"));
@@ -219,4 +226,26 @@ describe("files of examples", () => {
       expect(texts).not.toMatch(/\b\d{1,2}:\d{2}:\d{2}\b|\b20\d\d-\d\d-\d\d\b|\bpid[ =:]*\d+/i);
     },
   );
+});
+
+describe("docs/languages.md", () => {
+  const text = readFileSync(join(packageRoot, "docs", "languages.md"), "utf8");
+  const [language, examples] = [...text.matchAll(/^```yaml\n(.*?)^```$/gms)].map(([, body]) => body!);
+
+  test("its file and its examples are valid", () => {
+    expect(parseLanguage(language!, "zsh.yaml")).toMatchObject({ name: "zsh", fences: ["zsh"] });
+    expect(LanguageExamples.parse(parseYaml(examples!))).toMatchObject({
+      compile_error: { status: "runtime_error" },
+    });
+  });
+
+  test("it explains every key", () => {
+    for (const key of Object.keys(LanguageFile.shape))
+      expect(text).toMatch(new RegExp(`^\\|[^|]*\`${key}\``, "m"));
+  });
+
+  test("every shipped language stands in the log of those that were run", () => {
+    const log = readFileSync(join(packageRoot, "docs", "languages-checked.md"), "utf8");
+    for (const { name } of loadLanguages().all) expect(log).toContain(`\n| ${name} |`);
+  });
 });
