@@ -2,14 +2,17 @@ import { readFileSync } from "node:fs";
 import { constants } from "node:os";
 import { Command } from "commander";
 import { ConfigError } from "../core/index.js";
+import type { Backend } from "../verifiers/index.js";
 import type { VerifierService } from "../verifiers/service/server.js";
 import {
+  backendOption,
   collect,
   nonNegativeInteger,
   nonNegativeNumber,
   portNumber,
   positiveInteger,
   positiveNumber,
+  requireOption,
 } from "./arguments.js";
 
 interface ServeOptions {
@@ -18,6 +21,8 @@ interface ServeOptions {
   readonly port: number;
   readonly tokenFile?: string;
   readonly allowHost: readonly string[];
+  readonly backend: Backend;
+  readonly require?: string;
   readonly workers?: number;
   readonly languages: readonly string[];
   readonly maxTimeS?: number;
@@ -48,6 +53,8 @@ export const serveCommand = (): Command =>
       collect,
       [],
     )
+    .addOption(backendOption())
+    .addOption(requireOption())
     .option("--workers <count>", "programs at once; default: two a core", positiveInteger)
     .option("--languages <folder>", "language files of your own; may be given again", collect, [])
     .option(
@@ -57,7 +64,7 @@ export const serveCommand = (): Command =>
     )
     .option(
       "--max-compile-time-s <seconds>",
-      "most wall time of a compiler; default: the language's own (20)",
+      "wall time of a compiler, where it is to be less than the language's own (20)",
       positiveNumber,
     )
     .option(
@@ -100,7 +107,7 @@ docs/serve.md: each API by example, and how to point verl and open-r1 at it.`,
           need: "to be told what to serve",
           fix: "Add --verifier.",
         });
-      const { loadLanguages } = await import("../verifiers/index.js");
+      const { loadLanguages, readRequirements } = await import("../verifiers/index.js");
       const { startVerifierService } = await import("../verifiers/service/server.js");
       const service = await startVerifierService({
         languages: loadLanguages(options.languages),
@@ -109,6 +116,10 @@ docs/serve.md: each API by example, and how to point verl and open-r1 at it.`,
         token: readToken(options.tokenFile),
         allowedHosts: options.allowHost,
         ...(options.workers === undefined ? {} : { workers: options.workers }),
+        sandbox: {
+          backend: options.backend,
+          ...(options.require === undefined ? {} : { require: readRequirements(options.require) }),
+        },
         limits: limitsOf(options),
         maxBodyMb: options.maxBodyMb,
         maxQueue: options.maxQueue,

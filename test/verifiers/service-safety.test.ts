@@ -300,3 +300,11 @@ test("a port that is taken, and options that make no sense, are usage errors wit
       .code,
   ).toBe(2);
 });
+
+test("what the operator demands of the host is demanded before anything listens", async () => {
+  const file = join(folder, "require.yaml");
+  writeFileSync(file, "nonsense: true\n");
+  const { code, stderr } = await retort(["serve", "--verifier", "--port", "0", "--require", file]);
+  expect(code).toBe(2);
+  expect(stderr).toContain(file);
+});

@@ -3,7 +3,7 @@ import { availableParallelism } from "node:os";
 import Fastify, { type FastifyInstance, type FastifyReply, type FastifyRequest } from "fastify";
 import { ConfigError } from "../../core/index.js";
 import type { LanguageSet } from "../language-set.js";
-import { createLocalPool, type LocalPool } from "../pool.js";
+import { createLocalPool, type LocalPool, type LocalPoolOptions } from "../pool.js";
 import { batchApi } from "./batch-api.js";
 import type { OperatorLimits } from "./ceilings.js";
 import { BodyBudget, checkOrigin, checkToken, type GuardOptions, isLoopback } from "./guard.js";
@@ -27,6 +27,8 @@ export interface ServiceOptions {
   /** Names under which a request may call a service on a loopback address, beside that address itself. */
   readonly allowedHosts?: readonly string[];
   readonly workers?: number;
+  /** Which sandboxes, and what they must enforce. */
+  readonly sandbox?: Pick<LocalPoolOptions, "backend" | "require">;
   readonly limits: OperatorLimits;
   readonly maxBodyMb: number;
   readonly maxQueue: number;
@@ -68,7 +70,7 @@ export async function startVerifierService(options: ServiceOptions): Promise<Ver
     });
   }
   const workers = options.workers ?? 2 * availableParallelism();
-  const pool = await createLocalPool({ languages: options.languages, workers });
+  const pool = await createLocalPool({ languages: options.languages, workers, ...options.sandbox });
   const service = new Service(options, pool, workers);
   try {
     await service.listen();
