@@ -11,14 +11,11 @@ import {
   positiveNumber,
   seedNumber,
 } from "./arguments.js";
-import { type ProgramOptions, programsOf } from "./eval-programs.js";
-import { type PoolOptions, poolConfig, withPool } from "./pool-options.js";
+import { filesOf, runOf, type SourceOptions } from "./eval-sources.js";
+import { withPool } from "./pool-options.js";
 import { stopSignals } from "./stop-signals.js";
 
-interface EvalOptions extends ProgramOptions, PoolOptions {
-  readonly tasks: string;
-  readonly out: string;
-  readonly languages: readonly string[];
+interface EvalOptions extends SourceOptions {
   readonly k?: readonly number[];
   readonly json?: true;
   readonly report: readonly string[];
@@ -28,16 +25,26 @@ interface EvalOptions extends ProgramOptions, PoolOptions {
 export const evalCommand = (): Command => {
   const command = new Command("eval")
     .description("Judge programs against tasks: verdicts into a file, pass@k and tables out.")
-    .requiredOption("--tasks <file>", "task file (JSONL)")
-    .requiredOption("--out <file>", "result file (JSONL); rows that hold already are not judged again")
+    .argument("[run.yaml]", "a run file: its evaluation tasks, against its policy or a checkpoint")
+    .option("--tasks <file>", "task file (JSONL); needed without a run file")
+    .option("--out <file>", "result file (JSONL); rows that hold already are not judged again")
     .option("--languages <folder>", "language files of your own; may be given again", collect, [])
     .option("--k <list>", "which pass@k and pass^k to report, as 1,5,10", integerList)
     .option("--json", "print one JSON object instead of the table")
     .option("--report <file>", "also a page (.html), or the same as .json; may be given again", collect, []);
-  return withPool(withEndpoint(withSampling(withSources(command))))
+  return withPool(withEndpoint(withSampling(withSources(withRun(command)))))
     .addHelpText("after", EXAMPLES)
     .action(evaluate);
 };
+
+const withRun = (command: Command): Command =>
+  command
+    .optionsGroup("With a run file:")
+    .option("--checkpoint <which>", "latest, best, a step or a folder; default: the policy it starts from")
+    .addOption(
+      new Option("--on <set>", "which tasks of the run; default heldout").choices(["heldout", "probe"]),
+    )
+    .option("--set <key=value>", "override a key of the run file, as in `retort train`", collect, []);
 
 const withSources = (command: Command): Command =>
   command
@@ -96,27 +103,21 @@ Examples:
   $ retort eval --tasks tasks.jsonl --references --out references.jsonl --json
   $ retort eval --tasks tasks.jsonl --references --out results.jsonl --pool redis --redis redis://10.0.0.5:6379
   $ retort eval --tasks tasks.jsonl --policy checkpoints/quickstart --language lua --samples 8 --out results.jsonl
+  $ retort eval configs/runs/quickstart.yaml --checkpoint best --report report.html
   $ retort eval --tasks tasks.jsonl --endpoint http://localhost:8000/v1 --model qwen --language python \\
       --language ocaml --samples 10 --temperature 0.8 --out results.jsonl
 
 Run again with the same --out, it draws and judges only what is missing or failed by our own fault. Ctrl-C keeps what
 is done. Programs that fail are results, not errors: the exit code is 0.`;
 
-async function evaluate(options: EvalOptions): Promise<void> {
-  const programs = programsOf(options, process.env);
-  const verifier = await poolConfig(options);
-  const { evaluateFiles } = await import("../coordinator/evaluate-files.js");
+async function evaluate(run: string | undefined, options: EvalOptions): Promise<void> {
   const { summaryTable } = await import("../coordinator/evaluation-table.js");
   const { StoppedError } = await import("../coordinator/evaluate-solutions.js");
+  const started = run === undefined ? await filesOf(options) : await runOf(run, options);
   const stop = stopSignals("Stopping; what is judged is kept. Once more stops at once.");
   try {
-    const { summary } = await evaluateFiles({
-      tasks: options.tasks,
-      programs,
+    const { summary } = await started({
       reports: options.report,
-      out: options.out,
-      languageFolders: options.languages,
-      verifier,
       ...(options.k === undefined ? {} : { ks: options.k }),
       stream: process.stderr,
       signal: stop.signal,
