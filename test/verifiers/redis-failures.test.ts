@@ -201,7 +201,7 @@ describe("Redis", () => {
     const lost = pool.verify({ id: "s", task: silent, language: "bash", program: "echo ok" });
     expect(await lost).toMatchObject({
       status: "infrastructure",
-      reason: expect.stringMatching(/^Redis at redis:\/\/127\.0\.0\.1:\d+ has been gone for 2 s: /),
+      reason: expect.stringMatching(/^Redis at redis:\/\/127\.0\.0\.1:\d+ has been of no use for 2 s: /),
     });
     await place.start();
     await until("the worker is back", () => worker.has("redis_back"));

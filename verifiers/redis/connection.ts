@@ -94,12 +94,25 @@ export async function connectRedis(
   } catch (cause) {
     redis.disconnect();
     if (cause instanceof ConfigError) throw cause;
-    throw new ConfigError({
-      at: address.shown,
-      need: "a Redis server that lets us in",
-      fix: `It said: ${(cause as Error).message}.`,
-      cause,
-    });
+    throw refusal(address, "a Redis server that lets us in", cause);
+  }
+}
+
+const refusal = (address: RedisAddress, need: string, cause: unknown): ConfigError =>
+  new ConfigError({ at: address.shown, need, fix: `It said: ${reasonOf(cause)}.`, cause });
+
+/** A refused transaction names its reason beside it. */
+export function reasonOf(error: unknown): string {
+  const { message, previousErrors } = error as Error & { readonly previousErrors?: readonly Error[] };
+  return previousErrors?.[0]?.message ?? message;
+}
+
+/** @throws ConfigError where the server refuses our first words: read-only, out of memory, no permission */
+export async function orRefused(address: RedisAddress, first: Promise<void>): Promise<void> {
+  try {
+    await first;
+  } catch (cause) {
+    throw refusal(address, "a Redis server that takes what we write", cause);
   }
 }
 

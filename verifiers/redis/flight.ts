@@ -22,16 +22,23 @@ export interface Lane {
   offer: Offer;
   /** By performance.now(); null while somebody offers it. */
   missingSince: number | null;
+  /** Not settled yet. */
+  pending: number;
+  /** Of these, in Redis or on their way there. */
   inFlight: number;
+  /** The rest, first come first. */
+  readonly held: Item[];
 }
 
-export const newLane = (language: Language, offer: Offer): Lane => ({
+const newLane = (language: Language, offer: Offer): Lane => ({
   language,
   queueName: queueName(language),
   queue: null,
   offer,
   missingSince: null,
+  pending: 0,
   inFlight: 0,
+  held: [],
 });
 
 /** One program. */
@@ -61,13 +68,14 @@ export interface FlightOptions {
   readonly retries: number;
   /** Whether Redis takes programs now. */
   readonly isOpen: () => boolean;
-  /** Redis answered a program with an error. */
-  readonly onRefusal: (reason: string) => void;
+  /** Redis answered a program with an error; null: it took one. */
+  readonly onRefusal: (reason: string | null) => void;
 }
 
 export class Flight {
   readonly #options: FlightOptions;
   readonly #items = new Map<number, Item>();
+  readonly #lanes: Lane[] = [];
   readonly #sending = new Set<Promise<void>>();
   #nextNumber = 1;
   #bytes = 0;
@@ -96,24 +104,33 @@ export class Flight {
       const fresh = { attempt: 0, state: "held", failures: 0, missed: 0 } as const;
       const item: Item = { number, task, lane, job, bytes, resolve, ...fresh };
       this.#items.set(number, item);
+      lane.pending++;
+      lane.held.push(item);
       this.sendHeld();
     });
   }
 
+  lane(language: Language, offer: Offer): Lane {
+    const lane = newLane(language, offer);
+    this.#lanes.push(lane);
+    return lane;
+  }
+
   /** As many as the workers can take, in the order they came; each language for itself. */
   sendHeld(): void {
-    if (!this.#options.isOpen()) return;
-    for (const item of this.#items.values()) {
-      if (item.state !== "held") continue;
-      const { lane, bytes } = item;
+    for (const lane of this.#lanes) {
       const most = lane.offer.capacity === 0 ? 0 : (this.#options.inFlight ?? 2 * lane.offer.capacity);
-      if (lane.inFlight >= most) continue;
-      if (this.#bytes > 0 && this.#bytes + bytes > BYTES_IN_FLIGHT) return;
-      lane.inFlight++;
-      this.#bytes += bytes;
-      const sending = this.#send(item);
-      this.#sending.add(sending);
-      void sending.then(() => this.#sending.delete(sending));
+      while (this.#options.isOpen() && lane.inFlight < most) {
+        const item = lane.held[0];
+        if (item === undefined) break;
+        if (this.#bytes > 0 && this.#bytes + item.bytes > BYTES_IN_FLIGHT) return;
+        lane.held.shift();
+        lane.inFlight++;
+        this.#bytes += item.bytes;
+        const sending = this.#send(item);
+        this.#sending.add(sending);
+        void sending.then(() => this.#sending.delete(sending));
+      }
     }
   }
 
@@ -130,6 +147,7 @@ export class Flight {
       await lane.queue.add("judge", item.job, { jobId, removeOnComplete: true, removeOnFail: true });
       await redis.expire(jobKey(names, lane.queueName, jobId), KEPT_S);
       if (item.state === "sending") item.state = "queued";
+      this.#options.onRefusal(null);
     } catch (error) {
       if (!this.#items.has(item.number)) return;
       this.#options.onRefusal((error as Error).message);
@@ -141,9 +159,12 @@ export class Flight {
     return jobIdText({ client: this.#options.client, submission: number, attempt });
   }
 
+  /** Back to where it waits, before those that never were on their way. */
   #hold(item: Item): void {
-    if (item.state !== "held") this.#land(item);
+    if (item.state === "held") return;
+    this.#land(item);
     item.state = "held";
+    item.lane.held.unshift(item);
   }
 
   #land(item: Item): void {
@@ -153,7 +174,10 @@ export class Flight {
 
   #settle(item: Item, verdict: Verdict): void {
     if (!this.#items.delete(item.number)) return;
-    if (item.state !== "held") this.#land(item);
+    const { lane } = item;
+    lane.pending--;
+    if (item.state === "held") lane.held.splice(lane.held.indexOf(item), 1);
+    else this.#land(item);
     item.resolve(verdict);
     this.sendHeld();
   }
@@ -217,10 +241,6 @@ export class Flight {
       this.resent++;
       this.#hold(item);
     }
-  }
-
-  has(lane: Lane): boolean {
-    return [...this.#items.values()].some((item) => item.lane === lane);
   }
 
   /** @param lane - null for every language */

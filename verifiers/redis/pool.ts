@@ -13,13 +13,16 @@ import {
   blockingTwin,
   connectRedis,
   evictionWarning,
+  orRefused,
   type RedisAddress,
   readRedisUrl,
+  reasonOf,
 } from "./connection.js";
-import { Flight, type Lane, newLane } from "./flight.js";
+import { Flight, type Lane } from "./flight.js";
 import { type Announcement, type JudgeJob, PROTOCOL, parseReply } from "./messages.js";
-import { DEFAULT_PREFIX, languageDigest, type Names, namesUnder, parseJobId } from "./names.js";
-import { offerOf, whoIsMissing } from "./offers.js";
+import { languageDigest, type Names, namesUnder, parseJobId } from "./names.js";
+import { offerOf } from "./offers.js";
+import { Patience } from "./patience.js";
 import { removeQueues, renewQueues } from "./queues.js";
 import { isDeserted, roster, sayAlive, sayGoodbye } from "./roster.js";
 
@@ -73,8 +76,13 @@ export async function createRedisPool(options: RedisPoolOptions): Promise<RedisP
   pool = new RedisClientPool(options, address, redis);
   for (const warning of [address.warning, await evictionWarning(redis)])
     if (warning !== null) options.onNotice?.(warning);
-  await pool.open();
-  return pool;
+  try {
+    await pool.open();
+    return pool;
+  } catch (error) {
+    await pool.close();
+    throw error;
+  }
 }
 
 class RedisClientPool implements RedisPool {
@@ -88,19 +96,14 @@ class RedisClientPool implements RedisPool {
   readonly #client = randomUUID();
   readonly #heartbeatMs: number;
   readonly #waitS: number;
+  readonly #patience: Patience;
   readonly #flight: Flight;
   readonly #cache = new VerdictCache();
   readonly #lanes = new Map<string, Lane>();
-  readonly #said = new Set<string>();
   #workers: readonly Announcement[] = [];
   #loops: Promise<unknown> = Promise.resolve();
   #wake: () => void = () => {};
   #isClosed = false;
-  /** Redis is gone or refuses programs; by performance.now(). */
-  #troubleSince: number | null = null;
-  #trouble = "";
-  /** Workers need a moment to announce themselves to a Redis that has just come back; by performance.now(). */
-  #quietUntil = 0;
   #cached = 0;
 
   constructor(options: RedisPoolOptions, address: RedisAddress, redis: Redis) {
@@ -112,19 +115,28 @@ class RedisClientPool implements RedisPool {
     this.#heartbeatMs = (options.heartbeatS ?? 5) * 1000;
     this.#waitS = options.waitS ?? 60;
     this.languages = options.languages;
+    this.#patience = new Patience({
+      waitS: this.#waitS,
+      heartbeatMs: this.#heartbeatMs,
+      address,
+      prefix: this.#names.prefix,
+      tell: (text) => {
+        if (!this.#isClosed) options.onNotice?.(text);
+      },
+    });
     this.#flight = new Flight({
       redis,
       names: this.#names,
       client: this.#client,
       inFlight: options.inFlight,
       retries: options.retries ?? 2,
-      isOpen: () => !this.#isClosed && this.#troubleSince === null,
-      onRefusal: (reason) => this.#refused(reason),
+      isOpen: () => !this.#isClosed && !this.#patience.isPaused,
+      onRefusal: (reason) => this.#patience.refused(reason),
     });
   }
 
   async open(): Promise<void> {
-    await this.#beat();
+    await orRefused(this.#address, this.#beat());
     this.#loops = Promise.all([this.#beatOn(), this.#readReplies()]);
   }
 
@@ -186,7 +198,7 @@ class RedisClientPool implements RedisPool {
     };
     const verdict = this.#flight.submit(task, lane, job);
     if (this.#isClosed) this.#flight.failAll(null, "the pool was closed");
-    else this.#giveUpWaiting();
+    else this.#patience.giveUp(this.#lanes.values(), this.#flight);
     return verdict;
   }
 
@@ -198,9 +210,9 @@ class RedisClientPool implements RedisPool {
   #lane(language: Language): Lane {
     const known = this.#lanes.get(language.name);
     if (known) return known;
-    const lane = newLane(language, offerOf(this.#workers, language));
+    const lane = this.#flight.lane(language, offerOf(this.#workers, language));
     this.#lanes.set(language.name, lane);
-    this.#lookForWorkers(lane);
+    this.#patience.look(lane, this.#workers);
     return lane;
   }
 
@@ -208,41 +220,19 @@ class RedisClientPool implements RedisPool {
     const lane = this.#lane(language);
     const until = performance.now() + this.#waitS * 1000;
     while (lane.offer.capacity === 0 && performance.now() < until && !this.#isClosed) {
-      this.#sayWhoIsMissing(lane);
+      this.#patience.tellWhoIsMissing(lane);
       await sleep(50);
     }
     return lane.offer.versions.length === 0 ? null : lane.offer.versions.join(" and ");
   }
 
-  #notice(text: string): void {
-    if (!this.#isClosed) this.#options.onNotice?.(text);
-  }
-
-  #noticeOnce(text: string): void {
-    if (!this.#said.has(text)) this.#notice(text);
-    this.#said.add(text);
-  }
-
-  #inTrouble(reason: string): void {
-    this.#trouble = reason;
-    this.#troubleSince ??= performance.now();
-  }
-
   lostRedis(reason: string): void {
-    this.#inTrouble(reason);
-    this.#notice(`Redis at ${this.#address.shown} is gone (${reason}); trying again until it is back.`);
+    this.#patience.lost(reason);
   }
 
   foundRedis(): void {
-    this.#quietUntil = performance.now() + 2 * this.#heartbeatMs;
-    this.#notice(`Redis at ${this.#address.shown} is back.`);
+    this.#patience.found();
     this.#wake();
-  }
-
-  /** Out of memory, read-only: what it refused is held back until the next look. */
-  #refused(reason: string): void {
-    this.#inTrouble(reason);
-    this.#noticeOnce(`Redis at ${this.#address.shown} takes no programs (${reason}); trying again.`);
   }
 
   async #readReplies(): Promise<void> {
@@ -275,61 +265,29 @@ class RedisClientPool implements RedisPool {
         };
       });
       if (this.#isClosed) return;
-      await this.#beat().catch((error: Error) => this.#inTrouble(error.message));
+      await this.#beat().catch((error) => this.#patience.askedInVain(reasonOf(error)));
+      this.#lookAround();
     }
   }
 
-  /** Everything that is looked at from time to time. */
+  /** Tells Redis that we live, and asks it who does and what it knows. */
   async #beat(): Promise<void> {
-    if (this.#redis.status === "ready") {
-      await sayAlive(this.#redis, this.#names, this.#client, SILENT_HEARTBEATS * this.#heartbeatMs);
-      this.#workers = await roster(this.#redis, this.#names);
-      this.#troubleSince = null;
-      await this.#flight.sendForgotten();
-      await renewQueues(this.#redis, this.#names, this.#queuesUsed());
-    }
-    for (const lane of this.#lanes.values()) this.#lookForWorkers(lane);
-    this.#giveUpWaiting();
+    if (this.#redis.status !== "ready") return;
+    await sayAlive(this.#redis, this.#names, this.#client, SILENT_HEARTBEATS * this.#heartbeatMs);
+    this.#workers = await roster(this.#redis, this.#names);
+    await this.#flight.sendForgotten();
+    await renewQueues(this.#redis, this.#names, this.#queuesUsed());
+    this.#patience.asked();
+  }
+
+  #lookAround(): void {
+    for (const lane of this.#lanes.values()) this.#patience.look(lane, this.#workers);
+    this.#patience.giveUp(this.#lanes.values(), this.#flight);
     this.#flight.sendHeld();
   }
 
   #queuesUsed(): string[] {
     return [...this.#lanes.values()].filter(({ queue }) => queue !== null).map((lane) => lane.queueName);
-  }
-
-  #lookForWorkers(lane: Lane): void {
-    lane.offer = offerOf(this.#workers, lane.language);
-    if (lane.offer.capacity > 0) lane.missingSince = null;
-    else lane.missingSince ??= performance.now();
-    if (lane.offer.versions.length > 1) {
-      const versions = lane.offer.versions.join(" and ");
-      this.#noticeOnce(`Workers have different versions of ${lane.language.name}: ${versions}.`);
-    }
-  }
-
-  #giveUpWaiting(): void {
-    const isOver = (since: number) => performance.now() - since >= this.#waitS * 1000;
-    if (this.#troubleSince !== null) {
-      const reason = `Redis at ${this.#address.shown} has been gone for ${this.#waitS} s: ${this.#trouble}`;
-      if (isOver(this.#troubleSince)) this.#flight.failAll(null, reason);
-      return;
-    }
-    for (const lane of this.#lanes.values()) {
-      if (lane.missingSince === null || !this.#flight.has(lane)) continue;
-      if (isOver(lane.missingSince))
-        this.#flight.failAll(lane, `${this.#missing(lane)} (waited ${this.#waitS} s)`);
-      else this.#sayWhoIsMissing(lane);
-    }
-  }
-
-  #missing(lane: Lane): string {
-    const place = { shownUrl: this.#address.shown, prefix: this.#options.prefix ?? DEFAULT_PREFIX };
-    return whoIsMissing(lane.language, lane.offer, place);
-  }
-
-  #sayWhoIsMissing(lane: Lane): void {
-    if (performance.now() < this.#quietUntil) return;
-    this.#noticeOnce(`Waiting up to ${this.#waitS} s: ${this.#missing(lane)}`);
   }
 
   async close(): Promise<void> {

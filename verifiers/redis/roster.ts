@@ -1,7 +1,15 @@
 /** Who takes part: workers announce themselves, clients say that they live; both are keys that expire. */
+import { readFileSync } from "node:fs";
+import { join } from "node:path";
 import type { Redis } from "ioredis";
+import { packageRoot } from "../../core/index.js";
 import { Announcement, parseJson } from "./messages.js";
 import { KEPT_S, type Names } from "./names.js";
+
+/** Of Retort: workers announce it. */
+export const OWN_VERSION = (
+  JSON.parse(readFileSync(join(packageRoot, "package.json"), "utf8")) as { version: string }
+).version;
 
 /** @param ttlMs - gone from the roster when not renewed for so long */
 export async function announce(

@@ -1,23 +1,21 @@
 /** A machine that judges for others: takes programs of the languages that work here, and tells the verdicts. */
 import { randomUUID } from "node:crypto";
-import { readFileSync } from "node:fs";
 import { hostname, totalmem } from "node:os";
-import { join } from "node:path";
 import { Worker } from "bullmq";
 import type { Redis } from "ioredis";
-import { ConfigError, packageRoot } from "../../core/index.js";
+import { ConfigError } from "../../core/index.js";
 import { checkLanguages } from "../check-languages.js";
 import type { Backend } from "../job.js";
 import type { LanguageSet } from "../language-set.js";
 import type { Language } from "../languages.js";
 import { createLocalPool, type LocalPool } from "../pool.js";
 import type { Requirements } from "../requirements.js";
-import { connectRedis, evictionWarning, readRedisUrl } from "./connection.js";
+import { connectRedis, evictionWarning, orRefused, type RedisAddress, readRedisUrl } from "./connection.js";
 import { type Ceilings, type JudgeContext, judgeJob, type ToolVersions } from "./judge-job.js";
 import { type Announcement, PROTOCOL } from "./messages.js";
 import { languageDigest, namesUnder, queueName } from "./names.js";
 import { jobKey, queueOptions, removeQueues, renewQueues } from "./queues.js";
-import { announce, isDeserted, withdraw } from "./roster.js";
+import { announce, isDeserted, OWN_VERSION, withdraw } from "./roster.js";
 import { Slots } from "./slots.js";
 import type { WorkerEvent } from "./worker-events.js";
 
@@ -63,20 +61,22 @@ export async function startRedisWorker(options: RedisWorkerOptions): Promise<Red
     ...(require === undefined ? {} : { require }),
   });
   let worker: JoinedWorker | null = null;
+  let redis: Redis | null = null;
   try {
-    const redis = await connectRedis(address, "wait", {
+    redis = await connectRedis(address, "wait", {
       onLost: (reason) => onEvent({ event: "redis_lost", reason }),
       onBack: () => {
         onEvent({ event: "redis_back" });
         worker?.wake();
       },
     });
-    for (const reason of [address.warning, await evictionWarning(redis)])
+    for (const reason of [address.warning, await evictionWarning(redis), ...pool.isolation.notes])
       if (reason !== null) onEvent({ event: "warning", reason });
     worker = new JoinedWorker(options, pool, redis, await workingLanguages(pool));
-    await worker.join(address.shown);
+    await worker.join(address);
     return worker;
   } catch (error) {
+    redis?.disconnect();
     await pool.close();
     throw error;
   }
@@ -129,14 +129,14 @@ class JoinedWorker implements RedisWorker {
     this.#slots = new Slots(this.#capacity);
   }
 
-  async join(redis: string): Promise<void> {
+  async join(address: RedisAddress): Promise<void> {
     this.#consumers = this.#languages.map((language) => this.#consume(language));
-    await this.#beat();
+    await orRefused(address, this.#beat());
     this.#beating = this.#beatOn();
     this.#options.onEvent({
       event: "joined",
       worker: this.name,
-      redis,
+      redis: address.shown,
       languages: this.#languages.map(({ name }) => name),
       capacity: this.#capacity,
     });
@@ -242,7 +242,7 @@ class JoinedWorker implements RedisWorker {
       protocol: PROTOCOL,
       id: this.#id,
       name: this.name,
-      retort: retortVersion(),
+      retort: OWN_VERSION,
       capacity: this.#capacity,
       isolation: { ...this.#pool.isolation },
       languages: Object.fromEntries(
@@ -279,6 +279,3 @@ class JoinedWorker implements RedisWorker {
     this.#options.onEvent({ event: "stopped" });
   }
 }
-
-const retortVersion = (): string =>
-  (JSON.parse(readFileSync(join(packageRoot, "package.json"), "utf8")) as { version: string }).version;
