@@ -1,6 +1,9 @@
+import { chmodSync, mkdtempSync, rmSync, writeFileSync } from "node:fs";
+import { join } from "node:path";
 import { setTimeout as sleep } from "node:timers/promises";
 import { afterEach, describe, expect, test } from "vitest";
 import type { Verdict } from "../../core/index.js";
+import { loadLanguages } from "../../verifiers/index.js";
 import { listPoisoned, type RedisPool } from "../../verifiers/redis/index.js";
 import { retort } from "../cli/retort.js";
 import {
@@ -97,6 +100,38 @@ describe("a worker", () => {
     const next = pool.verify({ id: "t", task: silent, language: "bash", program: "echo ok" });
     expect(await next).toMatchObject({ status: "accepted", judgedBy: { worker: "slow" } });
     expect(await leaveAll(place, [slow])).toEqual([]);
+  });
+
+  test("whose own machinery fails a program: it is sent again as often as allowed, then infrastructure with the reason", async () => {
+    const folder = mkdtempSync("/var/tmp/redis-tools-");
+    const tool = join(folder, "tool");
+    writeFileSync(tool, "#!/bin/sh\necho ok\n", { mode: 0o755 });
+    chmodSync(folder, 0o755);
+    const yaml = `prompt: ''\nfilename: main\nexecute: ${tool} main\nmounts: [${folder}]\n`;
+    writeFileSync(join(folder, "own.yaml"), yaml);
+    try {
+      const place = await newPlace();
+      const own = ["--languages", folder, "--only", "own"];
+      const worker = await startWorker(place.url, "w", own);
+      const pool = await client(place.url, { languages: loadLanguages([folder]), retries: 1 });
+      const judge = (program: string) => pool.verify({ id: "s", task: silent, language: "own", program });
+      expect((await judge("1")).status).toBe("accepted");
+      rmSync(tool);
+      const verdict = await judge("2");
+      expect([verdict.status, verdict.judgedBy?.worker]).toEqual(["infrastructure", "w"]);
+      expect(verdict.reason).toMatch(/not found|No such file/);
+      await until("it was judged 1 + 2 times", () => worker.count("judged") === 3);
+    } finally {
+      rmSync(folder, { recursive: true });
+    }
+  });
+
+  test("that stops while Redis is gone exits with 0 all the same", async () => {
+    const place = await newPlace();
+    const worker = await startWorker(place.url, "w");
+    await place.kill();
+    await until("it notices", () => worker.has("redis_lost"));
+    expect(await worker.end("SIGTERM")).toBe(0);
   });
 
   test("told to stop: finishes what runs, gives back the rest at once, exits with 0", async () => {
@@ -206,6 +241,32 @@ describe("Redis", () => {
     await place.start();
     await until("the worker is back", () => worker.has("redis_back"));
     const judge = () => pool.verify({ id: "t", task: silent, language: "bash", program: "echo ok" });
+    await until("it judges again", async () => (await judge()).status === "accepted");
+    expect(await leaveAll(place, [worker])).toEqual([]);
+  });
+
+  test("full: what it refuses is told, given up after the wait, and judged when there is room again", async () => {
+    const place = await newPlace();
+    const worker = await startWorker(place.url, "w");
+    const notices: string[] = [];
+    const pool = await client(place.url, { waitS: 1, onNotice: (text) => notices.push(text) });
+    await until(
+      "it knows the worker",
+      async () => (await pool.toolVersion(loadLanguages().get("bash"))) !== null,
+    );
+    await place.redis.config("SET", "maxmemory", "1");
+    const judge = () => pool.verify({ id: "s", task: silent, language: "bash", program: "echo ok" });
+    expect(await judge()).toMatchObject({
+      status: "infrastructure",
+      reason: expect.stringMatching(/of no use for 1 s: .*OOM command not allowed/),
+    });
+    expect(notices).toContainEqual(
+      expect.stringMatching(/(takes no programs|answers with an error) \(.*OOM/),
+    );
+    await expect(openClient(place.url)).rejects.toThrow(
+      /need a Redis server that takes what we write\. It said: OOM/,
+    );
+    await place.redis.config("SET", "maxmemory", "0");
     await until("it judges again", async () => (await judge()).status === "accepted");
     expect(await leaveAll(place, [worker])).toEqual([]);
   });

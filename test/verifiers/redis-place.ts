@@ -20,7 +20,7 @@ export async function until(what: string, holds: () => boolean | Promise<boolean
     if (Date.now() - since > PATIENCE_MS) throw new Error(`waited in vain: ${what}`);
 }
 
-const freePort = (): Promise<number> =>
+export const freePort = (): Promise<number> =>
   new Promise((resolve, reject) => {
     const server = createServer();
     server.on("error", reject);
