@@ -9,7 +9,7 @@ import type { Backend } from "../job.js";
 import type { LanguageSet } from "../language-set.js";
 import type { Language } from "../languages.js";
 import { createLocalPool, type LocalPool } from "../pool.js";
-import type { Requirements } from "../requirements.js";
+import { type Requirements, shortcomings } from "../requirements.js";
 import { connectRedis, evictionWarning, orRefused, type RedisAddress, readRedisUrl } from "./connection.js";
 import { type Ceilings, type JudgeContext, judgeJob, type ToolVersions } from "./judge-job.js";
 import { type Announcement, PROTOCOL } from "./messages.js";
@@ -70,8 +70,8 @@ export async function startRedisWorker(options: RedisWorkerOptions): Promise<Red
         worker?.wake();
       },
     });
-    for (const reason of [address.warning, await evictionWarning(redis), ...pool.isolation.notes])
-      if (reason !== null) onEvent({ event: "warning", reason });
+    const warnings = [address.warning, await evictionWarning(redis), shortcomings(pool.isolation)];
+    for (const reason of warnings) if (reason !== null) onEvent({ event: "warning", reason });
     worker = new JoinedWorker(options, pool, redis, await workingLanguages(pool));
     await worker.join(address);
     return worker;
