@@ -62,7 +62,8 @@ const REQUEST_BYTES = 11 * 8 + 6 * 4;
 const REPLY_BYTES = 48;
 const UNLIMITED = 0xffffffffffffffffn;
 const MIB = 1024 * 1024;
-const STDERR_BYTES = 64 * 1024;
+/** Kept of stderr, from its beginning: enough that an error at the end of much debug output is still there. */
+export const STDERR_BYTES = 1024 * 1024;
 const [LEAST_STACK_MB, MOST_STACK_MB] = [64, 256];
 const ADDRESS_MARGIN_MB = 64;
 const JIT_ADDRESS_MB = 16 * 1024;

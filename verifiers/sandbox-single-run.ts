@@ -10,7 +10,7 @@ import type { Readable, Writable } from "node:stream";
 import { InfrastructureError } from "../core/index.js";
 import { type Bubblewrap, FIRST_UID, HOSTS_FILE, PATH, singleRunArguments } from "./bubblewrap.js";
 import { type Cgroup, createCgroup } from "./cgroup.js";
-import { memoryLimits, type RunKind, type RunLimits, type RunReport } from "./protocol.js";
+import { memoryLimits, type RunKind, type RunLimits, type RunReport, STDERR_BYTES } from "./protocol.js";
 import {
   commandArguments,
   type Host,
@@ -24,7 +24,6 @@ import {
 import { removeCgroup } from "./teardown.js";
 
 const MIB = 1024 * 1024;
-const STDERR_BYTES = 64 * 1024;
 const ARCHIVE_BYTES = 128 * MIB;
 const ARCHIVE = "retort-compiled.tar";
 /** First byte on ARCHIVE_FD, written before anything of the program runs: the tool is there, is not, no group was joined. */

@@ -211,7 +211,7 @@ describe("of real programs", () => {
     [
       "python",
       "much on stderr",
-      "import sys\nprint('x' * 9000, file=sys.stderr)\n1 // 0",
+      "import sys\nprint('x' * 500_000, file=sys.stderr)\n1 // 0",
       /ZeroDivisionError/,
     ],
     ["javascript", "a built-in", "require('fs').readFileSync('absent')", /ENOENT/],
@@ -253,6 +253,16 @@ describe("of real programs", () => {
     expect(verdict.feedback).toBe(
       "Test Case 1: Wrong Answer\n\nInput\n3\n\nOutput\n7\n\nExpected\n6\n\nDebug Output\ngot 3",
     );
+  });
+
+  test.each(["perl", "single"] as const)("the end of much stderr is kept in mode %s too", async (mode) => {
+    const own = await createLocalPool({ languages, workers: 1, mode });
+    const tests = [{ input: "", output: "", visible: true }];
+    const task: Task = { id: "t", prompt: "", tests, comparator: "tokens", limits: {} };
+    const program = "import sys\nprint('x' * 500_000, file=sys.stderr)\n1 // 0";
+    const { feedback } = await own.verify({ id: "s", task, language: "python", program });
+    expect(feedback).toMatch(/ZeroDivisionError: integer division or modulo by zero\n\nLast Executed Input$/);
+    await own.close();
   });
 
   test("a wrong byte that no eye sees is shown", async () => {
