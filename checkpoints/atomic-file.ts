@@ -1,5 +1,5 @@
 import { randomBytes } from "node:crypto";
-import { type FileHandle, open, rename, rm } from "node:fs/promises";
+import { type FileHandle, open, rename, rm, stat } from "node:fs/promises";
 import { dirname } from "node:path";
 
 /** What a file is to hold; pieces are taken one at a time, so that they need not stand in memory together. */
@@ -39,8 +39,15 @@ export async function syncFile(path: string): Promise<void> {
 /** Waits until the disk has the folder's entries: a rename within it survives a power cut only after this. */
 export const syncFolder = syncFile;
 
+/** A rename would put a plain file in the place of /dev/null, for everyone on the machine. */
+async function refuseDevice(path: string): Promise<void> {
+  const found = await stat(path).catch(() => null);
+  if (found !== null && !found.isFile()) throw new Error(`${path} is no plain file`);
+}
+
 /** Replaces a file: at any moment a reader, or a machine that restarts, sees the old content or the new one, whole. */
 export async function replaceFile(path: string, content: Content): Promise<void> {
+  await refuseDevice(path);
   const temporary = `${path}.${process.pid}-${randomBytes(4).toString("hex")}.tmp`;
   try {
     await writeDurably(temporary, content);
@@ -65,6 +72,7 @@ const GATHERED_CHARS = 1 << 20;
 
 /** As `replaceFile`, for content that does not fit into memory. */
 export async function openReplacement(path: string): Promise<Replacement> {
+  await refuseDevice(path);
   const temporary = `${path}.${process.pid}-${randomBytes(4).toString("hex")}.tmp`;
   const file = await open(temporary, "wx");
   let gathered: string[] = [];

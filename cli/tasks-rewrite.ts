@@ -116,6 +116,7 @@ Example:
           ...(priceCompletion === undefined ? {} : { completion: priceCompletion }),
         },
       });
+      if (result.summary.unanswered > 0) process.exitCode = 1;
       process.stdout.write(
         json ? `${JSON.stringify(result.summary)}\n` : `${summaryLines(result).join("\n")}\n`,
       );

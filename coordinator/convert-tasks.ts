@@ -21,7 +21,6 @@ export interface TaskConversion extends Omit<Conversion, "onBytes"> {
 async function opened(path: string, option: string): Promise<Replacement> {
   try {
     mkdirSync(dirname(path), { recursive: true });
-    if (statSync(path, { throwIfNoEntry: false })?.isDirectory()) throw new Error("it is a folder");
     return await openReplacement(path);
   } catch (cause) {
     const why = (cause as NodeJS.ErrnoException).code ?? (cause as Error).message;

@@ -21,7 +21,9 @@ def _leave():
         if not hasattr(_sys, "last_value"):
             _sys.stderr.write("the program ended before its tests were done\\n")
             _sys.stderr.flush()
-        _os._exit(1)
+        _exit(1)
+_exit = _os._exit
+_os._exit = lambda status=0: _exit(status if _tested else 1)
 _atexit.register(_leave)
 `;
 

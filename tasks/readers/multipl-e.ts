@@ -30,6 +30,9 @@ const RACKET_EXIT = "\n(require rackunit/log)\n(void (test-log #:display? #f #:e
 const afterOf = (language: string, tests: string): string =>
   language === "racket" ? `${tests.trimEnd()}${RACKET_EXIT}` : tests;
 
+/** Whether the program has opened PHP or not, PHP is open behind this: else a program without it would be text, and pass. */
+const PHP_REOPENED = "\n?>\n<?php\n";
+
 /** Tests that begin by closing the function of the prompt, for a program that has closed it. */
 const withoutClosing = (tests: string): string => tests.replace(/^\s*\}/, "");
 
@@ -52,7 +55,9 @@ function harnessOf(
   const given = isBody ? prompt : language === "cpp" ? includesOf(prompt) : "";
   return {
     before: language === "cpp" ? `${CPP_UNOPTIMISED}${given}` : given,
-    after: afterOf(language, isBody ? tests : withoutClosing(tests)),
+    after: isBody
+      ? afterOf(language, tests)
+      : `${language === "php" ? PHP_REOPENED : ""}${afterOf(language, withoutClosing(tests))}`,
   };
 }
 

@@ -126,12 +126,12 @@ test.each([
   expect(stderr).toContain(says);
 });
 
-test("an output that is a folder, or stands where none can be, is exit 2", async () => {
+test("an output that is a folder or a device, or stands where none can be, is exit 2 and is left alone", async () => {
   const input = file("folder.jsonl", row(1, [pair("1", "2")]));
-  for (const out of [folder, join(input, "below")]) {
+  for (const out of [folder, join(input, "below"), "/dev/null"]) {
     const { code, stderr } = await retort(["tasks", "convert", input, "--out", out]);
     expect(code).toBe(2);
-    expect(stderr).toMatch(/--out: need a file that can be written \((it is a folder|EEXIST|ENOTDIR)\)/);
+    expect(stderr).toMatch(/--out: need a file that can be written \((.* is no plain file|EEXIST|ENOTDIR)\)/);
   }
 });
 
@@ -275,12 +275,46 @@ test("rewrite asks the endpoint with the key of the environment, and the second 
   }
 });
 
+test("rewrite is exit 1 while answers are missing, and what came is kept", async () => {
+  const model = await languageModel(({ messages }) =>
+    messages[1]!.content.includes("double") ? reply : { status: 500 },
+  );
+  const input = file("half.jsonl", exercise, {
+    ...exercise,
+    task_id: 2,
+    text: "Write another function.",
+    code: "def halve(n):\n  return n",
+    test_list: ["assert halve(1) == 1"],
+  });
+  const out = join(folder, "half.out");
+  const args = [
+    "tasks",
+    "rewrite",
+    input,
+    "--endpoint",
+    model.url,
+    "--model",
+    "m",
+    "--out",
+    out,
+    "--retries",
+    "0",
+  ];
+  const { code, stdout } = await retort(args);
+  await model.close();
+  expect([code, readTasks(out).length]).toEqual([1, 1]);
+  expect(stdout).toContain("1 got no answer; run again to ask for them\n");
+});
+
 test("rewrite with no endpoint there is exit 1, with an address that is none exit 2", async () => {
   const input = file("mbpp2.jsonl", exercise);
+  const gone = await languageModel(() => undefined);
+  await gone.close();
   const rest = ["--model", "m", "--out", join(folder, "none.out"), "--retries", "0"];
-  const down = await retort(["tasks", "rewrite", input, "--endpoint", "http://127.0.0.1:9/v1", ...rest]);
+  const down = await retort(["tasks", "rewrite", input, "--endpoint", gone.url, ...rest]);
   expect([down.code, down.stdout]).toEqual([1, ""]);
   expect(down.stderr).toContain("1 got no answer; run again to ask for them");
+  expect(down.stderr).toContain("ECONNREFUSED");
   const wrong = await retort(["tasks", "rewrite", input, "--endpoint", "localhost:8000", ...rest]);
   expect(wrong.code).toBe(2);
   expect(wrong.stderr).toContain(

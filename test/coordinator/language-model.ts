@@ -63,7 +63,7 @@ function perform(act: Act, response: ServerResponse): void {
 
 /** A real HTTP server that plays a language model; `play` is told how many requests it has seen of this exercise. */
 export async function languageModel(
-  play: (request: SeenRequest, turn: number) => Act,
+  play: (request: SeenRequest, turn: number) => Act | undefined,
 ): Promise<LanguageModel> {
   const seen: SeenRequest[] = [];
   const turns = new Map<string, number>();

@@ -50,6 +50,7 @@ test.each([
   { name: "nothing", program: "\n", status: "runtime_error" },
   { name: "an exit before the tests", program: "import sys\nsys.exit(0)\n", status: "runtime_error" },
   { name: "an exit within the function", program: "    exit()\n", status: "runtime_error" },
+  { name: "an exit past Python's own", program: "import os\nos._exit(0)\n", status: "runtime_error" },
   { name: "another function", program: "def room(people):\n    return 2\n", status: "runtime_error" },
   { name: "no Python", program: "    return (\n", status: "runtime_error" },
 ])("HumanEval, answered with $name: $status", async ({ program, status }) => {
@@ -92,7 +93,7 @@ const LAYOUTS = {
     wrong: "  return n * n - 8;\n}\n",
   },
   cpp: {
-    prompt: "#include<assert.h>\n#include<bits/stdc++.h>\n// Twice a number.\nlong twice(long n) {\n",
+    prompt: "#include<assert.h>\n#include<string>\n// Twice a number.\nlong twice(long n) {\n",
     tests:
       "}\nint main() {\n    auto candidate = twice;\n    assert(candidate((4)) == (8));\n    assert(candidate((-1)) == (-2));\n}\n",
     right: "    return 2 * n;\n",
@@ -118,6 +119,57 @@ const LAYOUTS = {
       "test_humaneval <- function() {\ncandidate <- twice\n    if(!identical(candidate(4), 8)){quit('no', 1)}\n    if(!identical(candidate(-1), -2)){quit('no', 1)}\n}\ntest_humaneval()",
     right: "  2 * n\n}\n",
     wrong: "  n * n - 8\n}\n",
+  },
+  ts: {
+    prompt: "//Twice a number.\nfunction twice(n: number): number {\n",
+    tests:
+      "declare var require: any;\nconst assert = require('node:assert');\n\n\nfunction test() {\n  let candidate = twice;\n  assert.deepEqual(candidate(4),8);\n  assert.deepEqual(candidate(-1),-2);\n}\n\ntest();",
+    right: "  return 2 * n;\n}\n",
+    wrong: "  return n * n - 8;\n}\n",
+  },
+  rs: {
+    prompt: "/// Twice a number.\nfn twice(n: isize) -> isize {\n",
+    tests:
+      "}\n\nfn main() {\n    let candidate = twice;\n    assert_eq!(candidate(4), 8);\n    assert_eq!(candidate(-1), -2);\n}\n",
+    right: "    2 * n\n",
+    wrong: "    n * n - 8\n",
+  },
+  ml: {
+    prompt: "(**Twice a number.\n*)\nlet twice (n : int) : int =\n",
+    tests:
+      "let assertions =\n  let candidate = twice in\n  assert ((candidate (4)) = (8));\n  assert ((candidate (-1)) = (-2));\n  ()\n",
+    right: "  2 * n\n\n",
+    wrong: "  n * n - 8\n\n",
+  },
+  php: {
+    prompt: "<?php\n// Twice a number.\nfunction twice($n) {\n",
+    tests:
+      'function candidate(...$args) {\n    return twice(...$args);\n}\n\nfunction test(): void {\n    if (candidate(4) !== 8) { throw new Exception("Test failed!"); }\n    if (candidate(-1) !== -2) { throw new Exception("Test failed!"); }\n}\n\ntest();',
+    right: "    return 2 * $n;\n}\n",
+    wrong: "    return $n * $n - 8;\n}\n",
+  },
+  rb: {
+    prompt: "# Twice a number.\ndef twice(n)\n",
+    tests:
+      "require 'test/unit'\nclass TestHumanEval < Test::Unit::TestCase\n  def test_twice\n    candidate = method(:twice)\n    assert_equal(8, candidate.call(4))\n    assert_equal(-2, candidate.call(-1))\n  end\nend\n",
+    right: "  2 * n\nend\n",
+    wrong: "  n * n - 8\nend\n",
+    needs: "require 'test/unit'\n",
+  },
+  pl: {
+    prompt: "# Twice a number.\nsub twice {\n    my($n) = @_;\n",
+    tests:
+      'use Test::Deep;\n\n\nsub testhumaneval {\n    my $candidate = \\&twice;\n        if(eq_deeply($candidate->(4),8)) {\n        print "ok!" }else{\n        exit 1;\n        }\n        if(eq_deeply($candidate->(-1),-2)) {\n        print "ok!" }else{\n        exit 1;\n        }\n}\n\ntesthumaneval();',
+    right: "    return 2 * $n;\n}\n",
+    wrong: "    return $n * $n - 8;\n}\n",
+    needs: "use Test::Deep;\n",
+  },
+  sh: {
+    prompt: "#!/bin/bash\n# Twice a number.\n#\n# $1 is an integer\ntwice() {\n",
+    tests:
+      '}\n\ncandidate() {\n    twice "$@"\n}\n\nset -e\nrun_test() {\n    [[ $(candidate "4") = "8" ]]\n    [[ $(candidate "-1") = "-2" ]]\n}\n\nrun_test\n',
+    right: "  echo $((2 * $1))\n",
+    wrong: "  echo $(($1 * $1 - 8))\n",
   },
 } as const;
 
@@ -148,6 +200,9 @@ function describeLayouts(completion: "body" | "whole"): void {
       const task = await taskOf(rowOf(short), { completion });
       const missing = await missingTool(task.language!);
       if (missing !== null) skip(`${task.language}: ${missing}`);
+      const needs = (LAYOUTS[short] as { needs?: string }).needs;
+      if (needs !== undefined && (await statusOf({ ...task, harness: {} }, needs)) !== "accepted")
+        skip(`${task.language} without its library: ${needs.trim()}`);
       // A whole function closes itself where the tests would have closed it.
       const whole = (body: string): string => `${prompt}${body}${tests.startsWith("}") ? "}\n" : ""}`;
       const asked = completion === "whole" ? whole : (body: string) => body;
