@@ -7,6 +7,7 @@ import { packageRoot } from "../core/index.js";
 import { configCommand } from "./config.js";
 import { evalCommand } from "./eval.js";
 import { exitCodeOf, explain } from "./exit.js";
+import { exportCommand } from "./export.js";
 import { generateCommand } from "./generate.js";
 import { languagesCommand } from "./languages.js";
 import { runCommand } from "./run.js";
@@ -43,6 +44,7 @@ for (const command of [
   evalCommand(),
   generateCommand(),
   scoreCommand(),
+  exportCommand(),
   runCommand(),
   languagesCommand(),
   tasksCommand(),

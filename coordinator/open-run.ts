@@ -1,5 +1,5 @@
 import { availableParallelism } from "node:os";
-import type { Task } from "../core/index.js";
+import { ConfigError, type Task } from "../core/index.js";
 import { type DecoderConfig, type PolicyFolder, readPolicy } from "../policy/index.js";
 import { hasTeacher, loadRewardFunction, type RewardFunction } from "../trainer/index.js";
 import { type LanguageSet, loadLanguages } from "../verifiers/index.js";
@@ -67,7 +67,7 @@ export async function openRun(config: RunConfig, progress: Progress, folder: str
     const reward = config.tasks.reward === undefined ? null : await loadRewardFunction(config.tasks.reward);
     const policyFolder = await preparePolicy(config, folder, runner, progress);
     await runner.close();
-    const policy = readPolicy(policyFolder);
+    const policy = withAdapter(readPolicy(policyFolder), config);
     const threads = config.policy.threads ?? availableParallelism();
     const environment = await currentEnvironment({ provider, threads, verifier, languages: used });
     const change = await recordEnvironment(folder, environment);
@@ -75,6 +75,7 @@ export async function openRun(config: RunConfig, progress: Progress, folder: str
     const host = await openPolicyHost({
       config: policy.config,
       weights: policy.weights,
+      seed: config.run.seed,
       provider,
       threads,
       objective: config.objective,
@@ -88,6 +89,18 @@ export async function openRun(config: RunConfig, progress: Progress, folder: str
     await verifier.close();
     throw error;
   }
+}
+
+/** @throws ConfigError for an optimizer that an adapter cannot be learned with */
+function withAdapter(policy: PolicyFolder, { policy: { lora }, optimizer }: RunConfig): PolicyFolder {
+  if (lora === null) return policy;
+  if (optimizer.type === "adamw") return { ...policy, config: { ...policy.config, lora } };
+  throw new ConfigError({
+    at: "optimizer.type",
+    got: optimizer.type,
+    need: "adamw: Muon is made for whole matrices, not for the two thin ones of an adapter",
+    fix: "Set optimizer: {type: adamw, lr: 1e-3}, or policy.lora: null.",
+  });
 }
 
 /** Stops the worker and the judge. */

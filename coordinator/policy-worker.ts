@@ -1,6 +1,6 @@
 /** Runs in the policy's worker thread, see policy-host.ts. Every export is a call of the host. */
 import type { MessagePort } from "node:worker_threads";
-import type { DecoderConfig, HostWeights } from "../policy/index.js";
+import { type DecoderConfig, type HostWeights, initialAdapter } from "../policy/index.js";
 import {
   createEngine,
   type GroupRequest,
@@ -10,7 +10,7 @@ import {
   type SamplingOptions,
   type SamplingStats,
 } from "../rollout/index.js";
-import { type Provider, useTensorflowBackend } from "../tensor/index.js";
+import { type Provider, useTensorflowBackend, type Value } from "../tensor/index.js";
 import {
   createLearner,
   decoderModel,
@@ -32,6 +32,8 @@ export interface OpenSamplerRequest {
 }
 
 export interface OpenRequest extends OpenSamplerRequest {
+  /** Of the run: a fresh adapter is drawn from it. */
+  readonly seed: number;
   readonly objective: ObjectiveConfig;
   readonly optimizer: OptimizerConfig;
   readonly totalSteps: number;
@@ -62,11 +64,23 @@ const learning = (): Learner => {
 
 export const open = (request: OpenRequest): Promise<Answer<void>> =>
   answered(async () => {
-    const { config, weights, provider, threads, objective, optimizer, totalSteps, temperature } = request;
+    const { config, provider, threads, objective, optimizer, totalSteps, temperature } = request;
     if (provider === "tensorflow") await useTensorflowBackend();
     const compile = { provider, threads, deterministic: true };
     const model = decoderModel(config);
-    const learner = createLearner({ model, weights, objective, optimizer, totalSteps, temperature, compile });
+    const own =
+      config.lora === undefined
+        ? { weights: request.weights }
+        : { weights: initialAdapter(config, request.seed), frozen: request.weights };
+    const learner = createLearner({
+      model,
+      ...own,
+      objective,
+      optimizer,
+      totalSteps,
+      temperature,
+      compile,
+    });
     opened = { request, learner, engines: new Map() };
   });
 
@@ -88,7 +102,7 @@ export const sample = ({ shape, groups, options, port }: SampleCall): Promise<An
   answered(async () => {
     const { learner, request } = current();
     const engine = await engineOf(shape);
-    engine.setWeights(learner?.weights() ?? request.weights);
+    engine.setWeights(weightsInUse(request, learner));
     const stats = await engine.sample(groups, options, (sequence) => {
       refuseNonFinite(sequence);
       port.postMessage(sequence);
@@ -96,6 +110,12 @@ export const sample = ({ shape, groups, options, port }: SampleCall): Promise<An
     port.postMessage("end");
     return stats;
   });
+
+/** With an adapter, the policy's own weights stand beside those that are learned. */
+function weightsInUse(request: OpenSamplerRequest, learner: Learner | null): Readonly<Record<string, Value>> {
+  if (learner === null) return request.weights;
+  return request.config.lora === undefined ? learner.weights() : { ...request.weights, ...learner.weights() };
+}
 
 async function engineOf(shape: RunnerShape): Promise<SamplingEngine> {
   const { engines, request } = current();

@@ -1,5 +1,5 @@
 import { readFileSync } from "node:fs";
-import { join } from "node:path";
+import { join, resolve } from "node:path";
 import {
   type CheckpointStore,
   encodeSafetensors,
@@ -8,7 +8,7 @@ import {
   readSafetensors,
 } from "../checkpoints/index.js";
 import { ConfigError } from "../core/index.js";
-import { policyFiles } from "../policy/index.js";
+import { adapterFiles, adapterShapes, policyFiles, readAdapter } from "../policy/index.js";
 import type { LearnerState } from "../trainer/index.js";
 import type { OpenRun } from "./open-run.js";
 import type { Marks, RunDirectory } from "./run-directory.js";
@@ -48,7 +48,7 @@ export async function saveCheckpoint(
     optimizerSteps: learner.optimizerSteps,
     marks: directory.marks(),
   };
-  const policy = policyFiles(run.decoder, weights, run.policyFolder);
+  const policy = policyFilesOf(run, weights);
   const files = {
     ...Object.fromEntries(Object.entries(policy).map(([name, content]) => [`policy/${name}`, content])),
     [TENSORS]: Buffer.concat(encodeSafetensors(rest)),
@@ -58,6 +58,35 @@ export async function saveCheckpoint(
   const { measured } = run;
   await store.save(step, files, measured?.step === step ? { heldout_pass_rate: measured.rate } : {});
 }
+
+/** The policy as a folder; of a run that learns an adapter, only that, as PEFT and vLLM load it. */
+function policyFilesOf(
+  { decoder, policyFolder }: OpenRun,
+  weights: Readonly<Record<string, Float32Array>>,
+): Record<string, Uint8Array | string> {
+  const { lora } = decoder;
+  return lora === undefined
+    ? policyFiles(decoder, weights, policyFolder)
+    : adapterFiles({ ...decoder, lora }, weights, resolve(policyFolder));
+}
+
+/** What `policyFilesOf` saved, by parameter. */
+function savedWeights({ decoder }: OpenRun, folder: string): LearnerState["tensors"] {
+  if (decoder.lora === undefined) return readTensors(join(folder, "model.safetensors"));
+  const shapes = adapterShapes(decoder);
+  const adapter = readAdapter(folder, decoder);
+  return Object.fromEntries(
+    Object.entries(adapter).map(([name, data]) => [name, { shape: shapes[name]!, data }]),
+  );
+}
+
+const readTensors = (file: string): LearnerState["tensors"] =>
+  Object.fromEntries(
+    [...readSafetensors(file).tensors].map(([name, tensor]) => [
+      name,
+      { shape: tensor.shape, data: float32Values(tensor) },
+    ]),
+  );
 
 /**
  * Puts the newest undamaged checkpoint back and cuts the journals to it.
@@ -79,14 +108,11 @@ export async function restoreCheckpoint(
     });
   }
   const state = JSON.parse(readFileSync(join(checkpoint.folder, STATE), "utf8")) as RunState;
-  const tensors: Record<string, { shape: readonly number[]; data: Float32Array }> = {};
-  const read = (file: string, prefix: string): void => {
-    for (const [name, tensor] of readSafetensors(join(checkpoint.folder, file)).tensors) {
-      tensors[`${prefix}${name}`] = { shape: tensor.shape, data: float32Values(tensor) };
-    }
+  const weights = savedWeights(run, join(checkpoint.folder, "policy"));
+  const tensors = {
+    ...Object.fromEntries(Object.entries(weights).map(([name, tensor]) => [`weights/${name}`, tensor])),
+    ...readTensors(join(checkpoint.folder, TENSORS)),
   };
-  read("policy/model.safetensors", "weights/");
-  read(TENSORS, "");
   const learner: LearnerState = { step: state.updates, optimizerSteps: state.optimizerSteps, tensors };
   await run.step.policy.importState(learner);
   directory.cutBack(state.marks);

@@ -89,6 +89,7 @@ export async function warmStart(request: {
   const host = await openPolicyHost({
     config,
     weights: initialWeights(config, seed),
+    seed,
     provider: request.provider,
     threads: request.threads,
     objective: OBJECTIVE,

@@ -2,6 +2,7 @@ import { existsSync, readFileSync } from "node:fs";
 import { join } from "node:path";
 import { z } from "zod";
 import { ConfigError } from "../core/index.js";
+import type { LoraConfig } from "./lora.js";
 import { RopeScaling } from "./rope.js";
 
 const ARCHITECTURES = {
@@ -56,6 +57,8 @@ export interface DecoderConfig {
   readonly queryKeyNorm: boolean;
   /** Of config.json and generation_config.json. */
   readonly stopIds: readonly number[];
+  /** Absent: all weights are the policy's own. */
+  readonly lora?: LoraConfig;
 }
 
 /**

@@ -5,6 +5,7 @@
 import * as tf from "@tensorflow/tfjs-core";
 import type { DecoderConfig } from "./config.js";
 import { applyRope, type KeyValue, MASKED, type Weights } from "./decoder.js";
+import { loraA, loraB, loraScale } from "./lora.js";
 import { ropeTables } from "./rope.js";
 
 /**
@@ -28,24 +29,32 @@ export function decodingShapes(config: DecoderConfig): Record<string, number[]> 
   return shapes;
 }
 
+/** A projection's matrix [out, in] with its adapter added in. */
+function withAdapter(weights: Weights, name: string, { lora }: DecoderConfig): tf.Tensor {
+  const weight = weights[`${name}.weight`]!;
+  const down = weights[loraA(name)];
+  if (lora === undefined || down === undefined) return weight;
+  const product = tf.matMul(weights[loraB(name)] as tf.Tensor2D, down as tf.Tensor2D);
+  return tf.add(weight, tf.mul(product, loraScale(lora)));
+}
+
 /** The weights as `decodeStep` wants them, from their Hugging Face names. */
 export function decodingWeights(weights: Weights, config: DecoderConfig): Record<string, tf.Tensor> {
   const { heads, keyValueHeads, headDim } = config;
   const scale = 1 / Math.sqrt(headDim);
   const at = (layer: number, name: string): tf.Tensor => weights[`model.layers.${layer}.${name}`]!;
+  const matrix = (layer: number, name: string): tf.Tensor =>
+    withAdapter(weights, `model.layers.${layer}.${name}`, config);
   const embedding = weights["model.embed_tokens.weight"]!;
   const prepared: Record<string, tf.Tensor> = { embedding };
   for (let layer = 0; layer < config.layers; layer++) {
     // With a norm over each query the scale must come after it, else it would be divided out again.
     const queryScale = config.queryKeyNorm ? 1 : scale;
-    const joined = (kind: "weight" | "bias"): tf.Tensor =>
-      tf.concat([
-        tf.mul(at(layer, `self_attn.q_proj.${kind}`), queryScale),
-        at(layer, `self_attn.k_proj.${kind}`),
-        at(layer, `self_attn.v_proj.${kind}`),
-      ]);
-    prepared[`${layer}.qkv`] = tf.mul(joined("weight"), at(layer, "input_layernorm.weight"));
-    if (config.queryKeyValueBias) prepared[`${layer}.qkv_bias`] = joined("bias");
+    const joined = (of: (name: string) => tf.Tensor): tf.Tensor =>
+      tf.concat([tf.mul(of("self_attn.q_proj"), queryScale), of("self_attn.k_proj"), of("self_attn.v_proj")]);
+    const matrices = joined((name) => matrix(layer, name));
+    prepared[`${layer}.qkv`] = tf.mul(matrices, at(layer, "input_layernorm.weight"));
+    if (config.queryKeyValueBias) prepared[`${layer}.qkv_bias`] = joined((name) => at(layer, `${name}.bias`));
     if (config.queryKeyNorm) {
       const repeated = (name: string, count: number): tf.Tensor =>
         tf.tile(tf.expandDims(at(layer, name), 0), [count, 1]);
@@ -55,10 +64,10 @@ export function decodingWeights(weights: Weights, config: DecoderConfig): Record
       ]);
     }
     const afterAttention = at(layer, "post_attention_layernorm.weight");
-    prepared[`${layer}.out`] = at(layer, "self_attn.o_proj.weight");
-    prepared[`${layer}.gate`] = tf.mul(at(layer, "mlp.gate_proj.weight"), afterAttention);
-    prepared[`${layer}.up`] = tf.mul(at(layer, "mlp.up_proj.weight"), afterAttention);
-    prepared[`${layer}.down`] = at(layer, "mlp.down_proj.weight");
+    prepared[`${layer}.out`] = matrix(layer, "self_attn.o_proj");
+    prepared[`${layer}.gate`] = tf.mul(matrix(layer, "mlp.gate_proj"), afterAttention);
+    prepared[`${layer}.up`] = tf.mul(matrix(layer, "mlp.up_proj"), afterAttention);
+    prepared[`${layer}.down`] = matrix(layer, "mlp.down_proj");
   }
   prepared.head = tf.mul(weights["lm_head.weight"] ?? embedding, weights["model.norm.weight"]!);
   return prepared;

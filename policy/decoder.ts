@@ -5,6 +5,7 @@
  */
 import * as tf from "@tensorflow/tfjs-core";
 import type { DecoderConfig } from "./config.js";
+import { loraA, loraB, loraScale } from "./lora.js";
 import { ropeTables } from "./rope.js";
 
 /** Parameters under their Hugging Face names, see `parameterShapes`. */
@@ -32,6 +33,14 @@ export function applyRope(x: tf.Tensor, cos: tf.Tensor, sin: tf.Tensor): tf.Tens
   return tf.add(tf.mul(x, cos), tf.mul(tf.concat([second, first], axis), sin));
 }
 
+/** x times the matrix of a projection, plus its bias and its adapter where it has them. */
+function project(x: tf.Tensor, weights: Weights, name: string, { lora }: DecoderConfig): tf.Tensor {
+  const product = linear(x, weights[`${name}.weight`]!, weights[`${name}.bias`]);
+  const down = weights[loraA(name)];
+  if (lora === undefined || down === undefined) return product;
+  return tf.add(product, tf.mul(linear(linear(x, down), weights[loraB(name)]!), loraScale(lora)));
+}
+
 /** Query, key and value heads of one layer before RoPE: [N, H, E], [N, K, E], [N, K, E]. */
 function projectHeads(
   x: tf.Tensor,
@@ -40,7 +49,7 @@ function projectHeads(
   config: DecoderConfig,
 ): { query: tf.Tensor; key: tf.Tensor; value: tf.Tensor } {
   const heads = (name: string, count: number): tf.Tensor => {
-    const projected = linear(x, weights[`${at}.${name}_proj.weight`]!, weights[`${at}.${name}_proj.bias`]);
+    const projected = project(x, weights, `${at}.${name}_proj`, config);
     const split = tf.reshape(projected, [-1, count, config.headDim]);
     const norm = weights[`${at}.${name}_norm.weight`];
     return norm ? rmsNorm(split, norm, config.normEpsilon) : split;
@@ -53,10 +62,10 @@ function projectHeads(
 }
 
 /** SwiGLU: down(silu(gate(x)) * up(x)). @see Shazeer 2020, arXiv 2002.05202 */
-function feedForward(x: tf.Tensor, weights: Weights, at: string): tf.Tensor {
-  const gate = linear(x, weights[`${at}.gate_proj.weight`]!);
-  const up = linear(x, weights[`${at}.up_proj.weight`]!);
-  return linear(tf.mul(tf.mul(gate, tf.sigmoid(gate)), up), weights[`${at}.down_proj.weight`]!);
+function feedForward(x: tf.Tensor, weights: Weights, at: string, config: DecoderConfig): tf.Tensor {
+  const gate = project(x, weights, `${at}.gate_proj`, config);
+  const up = project(x, weights, `${at}.up_proj`, config);
+  return project(tf.mul(tf.mul(gate, tf.sigmoid(gate)), up), weights, `${at}.down_proj`, config);
 }
 
 /** One layer around its attention: norm, attend, add, norm, feed forward, add. All [N, D]. */
@@ -70,13 +79,13 @@ function decoderLayer(
   const at = `model.layers.${layer}`;
   const normed = rmsNorm(x, weights[`${at}.input_layernorm.weight`]!, config.normEpsilon);
   const attended = attend(projectHeads(normed, weights, `${at}.self_attn`, config));
-  const afterAttention = tf.add(x, linear(attended, weights[`${at}.self_attn.o_proj.weight`]!));
+  const afterAttention = tf.add(x, project(attended, weights, `${at}.self_attn.o_proj`, config));
   const again = rmsNorm(
     afterAttention,
     weights[`${at}.post_attention_layernorm.weight`]!,
     config.normEpsilon,
   );
-  return tf.add(afterAttention, feedForward(again, weights, `${at}.mlp`));
+  return tf.add(afterAttention, feedForward(again, weights, `${at}.mlp`, config));
 }
 
 /** What one layer leaves in the cache: keys (after RoPE) and values. */

@@ -1,5 +1,5 @@
 import { existsSync, mkdirSync, readFileSync } from "node:fs";
-import { join } from "node:path";
+import { join, resolve } from "node:path";
 import {
   encodeSafetensors,
   float32Values,
@@ -8,8 +8,10 @@ import {
   replaceFile,
 } from "../checkpoints/index.js";
 import { ConfigError } from "../core/index.js";
+import { isAdapterFolder, readAdapter, readAdapterConfig } from "./adapter-folder.js";
 import { verifyChecksums } from "./checksums.js";
 import { type DecoderConfig, huggingFaceConfig, parseDecoderConfig, readDecoderConfig } from "./config.js";
+import { mergedWeights } from "./lora.js";
 import { type PolicyTokenizer, readTokenizer } from "./tokenizer.js";
 import { parameterShapes } from "./weights.js";
 
@@ -21,6 +23,7 @@ export type HostWeights = Record<string, Float32Array>;
  * files with model.safetensors.index.json; weights in float32, bfloat16 or float16.
  */
 export interface PolicyFolder {
+  /** Where config.json and the tokenizer stand: of an adapter, its base. */
   readonly folder: string;
   readonly config: DecoderConfig;
   readonly tokenizer: PolicyTokenizer;
@@ -36,13 +39,16 @@ const COMPANIONS = [
 /** The policy folder meant by a path: the path itself, or `policy/` within it where it is a checkpoint of a run. */
 export function policyFolder(path: string): string {
   const inside = join(path, "policy");
-  return !existsSync(join(path, "config.json")) && existsSync(join(inside, "config.json")) ? inside : path;
+  const isPolicy = (folder: string): boolean =>
+    existsSync(join(folder, "config.json")) || isAdapterFolder(folder);
+  return !isPolicy(path) && isPolicy(inside) ? inside : path;
 }
 
 /** Reads a policy folder, or the policy of a checkpoint. @throws ConfigError naming the file, what is wrong in it and what was expected */
 export function readPolicy(path: string): PolicyFolder {
   const folder = policyFolder(path);
   verifyChecksums(folder);
+  if (isAdapterFolder(folder)) return readAdapted(folder);
   const config = readDecoderConfig(folder);
   const tokenizer = readTokenizer(folder);
   if (tokenizer.vocabulary > config.vocabulary) {
@@ -54,6 +60,23 @@ export function readPolicy(path: string): PolicyFolder {
     });
   }
   return { folder, config, tokenizer, weights: readWeights(folder, config) };
+}
+
+/** The policy of an adapter folder: its base, with the adapter added into the weights. */
+function readAdapted(folder: string): PolicyFolder {
+  const { lora, base } = readAdapterConfig(folder);
+  const place = resolve(folder, base);
+  if (!existsSync(join(place, "config.json")))
+    throw new ConfigError({
+      at: `${join(folder, "adapter_config.json")}: base_model_name_or_path`,
+      got: base,
+      need: "the folder of the policy that this adapter belongs to",
+      fix: "Put the folder back, or write its new place there.",
+    });
+  const policy = readPolicy(place);
+  const adapted = { ...policy.config, lora };
+  const weights = mergedWeights(policy.weights, readAdapter(folder, adapted), adapted);
+  return { ...policy, folder: place, weights };
 }
 
 /** Reads the weights and checks every name and shape against the configuration. */

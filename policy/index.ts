@@ -1,3 +1,4 @@
+export { adapterFiles, readAdapter } from "./adapter-folder.js";
 export { writeChecksums } from "./checksums.js";
 export type { DecoderConfig, ModelType } from "./config.js";
 export { huggingFaceConfig, parseDecoderConfig, readDecoderConfig } from "./config.js";
@@ -6,6 +7,15 @@ export type { KeyValue, Weights } from "./decoder.js";
 export { decoderHidden, decoderLogits, projectLogits, rmsNorm } from "./decoder.js";
 export type { HostWeights, PolicyFolder } from "./folder.js";
 export { namedTensors, policyFiles, policyFolder, readPolicy, readWeights, writePolicy } from "./folder.js";
+export {
+  adaptedProjections,
+  adapterShapes,
+  initialAdapter,
+  LoraConfig,
+  loraA,
+  loraB,
+  mergedWeights,
+} from "./lora.js";
 export { ropeTables } from "./rope.js";
 export { scoreIds } from "./score.js";
 export type { ChatMessage, PolicyTokenizer } from "./tokenizer.js";

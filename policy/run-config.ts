@@ -1,4 +1,5 @@
 import { z } from "zod";
+import { LoraConfig } from "./lora.js";
 
 export const DEVICES = ["auto", "cpu", "webgpu", "cuda", "tensorflow"] as const;
 
@@ -15,6 +16,11 @@ export const PolicyConfig = z.strictObject({
     .default(false)
     .describe(
       "Make the warm start anew instead of loading `path`; only for task families that can (minutes).",
+    ),
+  lora: LoraConfig.nullable()
+    .default(null)
+    .describe(
+      "Learn low-rank adapters and leave the policy's own weights as they are; null: learn all weights.",
     ),
   device: z
     .enum(DEVICES)

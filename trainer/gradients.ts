@@ -9,12 +9,13 @@ import { addMicrobatch, type MetricSums } from "./update-metrics.js";
 
 type Values = Readonly<Record<string, Value>>;
 
-/** Values of one copy of the parameters ("teacher", "reference"), named as a graph's `weights/`. */
+/** Values of one copy of the parameters ("teacher", "reference"), named as a graph's `weights/`; what is frozen beside them. */
 function asWeights(copy: string, values: Values): Record<string, Value> {
   return Object.fromEntries(
-    Object.entries(values).flatMap(([key, value]) =>
-      key.startsWith(`${copy}/`) ? [[`weights/${key.slice(copy.length + 1)}`, value]] : [],
-    ),
+    Object.entries(values).flatMap(([key, value]) => {
+      if (key.startsWith("frozen/")) return [[key, value]];
+      return key.startsWith(`${copy}/`) ? [[`weights/${key.slice(copy.length + 1)}`, value]] : [];
+    }),
   );
 }
 

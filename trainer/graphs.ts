@@ -82,17 +82,16 @@ export function createGraphs(options: GraphOptions): Graphs {
     }
     return graph;
   };
-  const parameters = (prefix: string): Record<string, TensorSpec> =>
-    Object.fromEntries(
-      Object.entries(model.shapes).map(([name, shape]) => [`${prefix}/${name}`, float(...shape)]),
-    );
+  const parameters = (prefix: string, shapes = model.shapes): Record<string, TensorSpec> =>
+    Object.fromEntries(Object.entries(shapes).map(([name, shape]) => [`${prefix}/${name}`, float(...shape)]));
   const rowSpecs = ({ rows, length, positions }: GraphShape): Record<string, TensorSpec> => ({
     ...parameters("weights"),
+    ...parameters("frozen", model.frozenShapes ?? {}),
     ids: int(rows, length),
     positions: int(positions),
   });
   const logits = (inputs: TensorMap, weights = under("weights", inputs)): tf.Tensor2D =>
-    logitsAt(model, weights, inputs, options.temperature);
+    logitsAt(model, { ...under("frozen", inputs), ...weights }, inputs, options.temperature);
   const gradientNames = Object.keys(model.shapes).map((name) => `gradients/${name}`);
   const common = options.compile;
   return {

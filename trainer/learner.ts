@@ -23,6 +23,8 @@ import { type MetricSums, metricsOf, noSums, type UpdateMetrics } from "./update
 export interface LearnerOptions extends GraphOptions {
   /** Initial weights under their names, float32; also the first teacher and the frozen reference. */
   readonly weights: Readonly<Record<string, Float32Array>>;
+  /** Values of the model's `frozenShapes`: never changed, never part of the state. */
+  readonly frozen?: Readonly<Record<string, Float32Array>>;
   /** Updates of the whole run: where the learning-rate schedule ends. */
   readonly totalSteps: number;
 }
@@ -63,7 +65,9 @@ export function createLearner(options: LearnerOptions): Learner {
     withReference: "kl_coefficient" in objective && objective.kl_coefficient > 0,
   };
   const graphs = createGraphs(options);
-  let state = initialState(options.weights, parts);
+  const frozen = frozenValues(options);
+  const withFrozen = (live: LiveState): LiveState => ({ ...live, values: { ...live.values, ...frozen } });
+  let state = withFrozen(initialState(options.weights, parts));
   return {
     update: async ({ samples }) => {
       const { next, metrics } = await updatedState(state, samples, options, graphs);
@@ -76,8 +80,8 @@ export function createLearner(options: LearnerOptions): Learner {
     weights: () => valuesUnder("weights", state.values),
     exportState: () => hostState(state, parts),
     importState: (saved) => {
-      const next = liveState(saved, parts);
-      disposeAll(Object.values(state.values));
+      const next = withFrozen(liveState(saved, parts));
+      disposeAll(replaced(state, next));
       state = next;
     },
     dispose: async () => {
@@ -85,6 +89,18 @@ export function createLearner(options: LearnerOptions): Learner {
       await graphs.dispose();
     },
   };
+}
+
+/** @throws ConfigError when a frozen parameter is missing or of another size */
+function frozenValues({ model, frozen = {} }: LearnerOptions): Record<string, Value> {
+  return Object.fromEntries(
+    Object.entries(model.frozenShapes ?? {}).map(([name, shape]) => {
+      const size = shape.reduce((a, b) => a * b, 1);
+      const value = frozen[name];
+      if (value?.length === size) return [`frozen/${name}`, value];
+      throw new ConfigError({ at: `frozen: ${name}`, got: value?.length ?? null, need: `${size} numbers` });
+    }),
+  );
 }
 
 const valuesUnder = (prefix: string, values: Readonly<Record<string, Value>>): Record<string, Value> =>

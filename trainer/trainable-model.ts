@@ -1,12 +1,20 @@
 import * as tf from "@tensorflow/tfjs-core";
-import { type DecoderConfig, decoderHidden, parameterShapes, projectLogits } from "../policy/index.js";
+import {
+  adapterShapes,
+  type DecoderConfig,
+  decoderHidden,
+  parameterShapes,
+  projectLogits,
+} from "../policy/index.js";
 import type { TensorMap } from "../tensor/index.js";
 import { gatherOnce } from "./log-probs.js";
 
 /** What the learner needs of a policy: two functions over tfjs ops. policy/'s decoder is one. */
 export interface TrainableModel {
-  /** Shape of each parameter under its name; matrices are [out, in]. */
+  /** Shape of each parameter that is learned, under its name; matrices are [out, in]. */
   readonly shapes: Readonly<Record<string, readonly number[]>>;
+  /** Shape of each parameter that stays as it is: the policy under an adapter. */
+  readonly frozenShapes?: Readonly<Record<string, readonly number[]>>;
   readonly vocabulary: number;
   /** Causal hidden states of right-padded rows: ids [B, T] int32 -> [B * T, D]. */
   hidden(weights: TensorMap, ids: tf.Tensor2D): tf.Tensor2D;
@@ -14,10 +22,14 @@ export interface TrainableModel {
   logits(weights: TensorMap, hidden: tf.Tensor2D): tf.Tensor2D;
 }
 
-/** The decoder of policy/ as the learner sees it. */
+/** The decoder of policy/ as the learner sees it; with an adapter, only that is learned. */
 export function decoderModel(config: DecoderConfig): TrainableModel {
+  const own =
+    config.lora === undefined
+      ? { shapes: parameterShapes(config) }
+      : { shapes: adapterShapes(config), frozenShapes: parameterShapes(config) };
   return {
-    shapes: parameterShapes(config),
+    ...own,
     vocabulary: config.vocabulary,
     hidden: (weights, ids) => decoderHidden(weights, ids, config).hidden,
     logits: (weights, hidden) => projectLogits(weights, hidden),

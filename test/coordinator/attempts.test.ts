@@ -23,6 +23,7 @@ beforeAll(async () => {
   host = await openPolicyHost({
     config: policy.config,
     weights: policy.weights,
+    seed: 0,
     provider: "cpu",
     threads: 1,
     objective: ObjectiveConfig.parse({ type: "grpo" }),

@@ -84,11 +84,13 @@ export function numbersOf(run: string): Record<string, unknown> {
   const bits = (step: string, file: string): string =>
     readFileSync(join(run, "checkpoints", step, file)).toString("base64");
   const last = checkpoints.at(-1)!;
+  const policy = readdirSync(join(run, "checkpoints", last, "policy"));
+  const isWeights = (name: string): boolean => name.endsWith(".safetensors");
   return {
     metrics: metrics(run).map(withoutClock),
     rollouts: rollouts(run).map(withoutClock),
     last,
-    weights: bits(last, "policy/model.safetensors"),
+    weights: bits(last, `policy/${policy.find(isWeights)!}`),
     learner: bits(last, "learner.safetensors"),
   };
 }

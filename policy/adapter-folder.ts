@@ -1,0 +1,104 @@
+/** An adapter on disk, as PEFT writes it and vLLM loads it: adapter_config.json and adapter_model.safetensors. */
+import { existsSync, readFileSync } from "node:fs";
+import { join } from "node:path";
+import { z } from "zod";
+import { encodeSafetensors, float32Values, type NamedTensor, readSafetensors } from "../checkpoints/index.js";
+import { ConfigError } from "../core/index.js";
+import type { DecoderConfig } from "./config.js";
+import { adapterShapes, LORA_TARGETS, type LoraConfig } from "./lora.js";
+
+const CONFIG = "adapter_config.json";
+const TENSORS = "adapter_model.safetensors";
+/** PEFT's wrapper around a model puts this before every name. */
+const PREFIX = "base_model.model.";
+
+const PeftConfig = z.looseObject({
+  peft_type: z.literal("LORA"),
+  base_model_name_or_path: z.string(),
+  r: z.int().positive(),
+  lora_alpha: z.number().positive(),
+  target_modules: z.union([z.array(z.enum(LORA_TARGETS)).min(1), z.enum(LORA_TARGETS)]),
+  bias: z.literal("none").default("none"),
+  use_rslora: z.literal(false).default(false),
+  use_dora: z.literal(false).default(false),
+  modules_to_save: z.array(z.string()).max(0).nullish(),
+});
+
+export interface AdapterFolder {
+  readonly lora: LoraConfig;
+  /** Folder of the policy that it belongs to. */
+  readonly base: string;
+}
+
+export const isAdapterFolder = (folder: string): boolean => existsSync(join(folder, CONFIG));
+
+/** @throws ConfigError for an adapter of another kind: silently other numbers would be worse */
+export function readAdapterConfig(folder: string): AdapterFolder {
+  const file = join(folder, CONFIG);
+  let raw: unknown;
+  try {
+    raw = JSON.parse(readFileSync(file, "utf8"));
+  } catch (cause) {
+    throw new ConfigError({ at: file, need: `valid JSON (${(cause as Error).message})`, cause });
+  }
+  const parsed = PeftConfig.safeParse(raw);
+  if (!parsed.success) {
+    const issue = parsed.error.issues[0]!;
+    throw new ConfigError({ at: `${file}: ${issue.path.join(".")}`, need: issue.message });
+  }
+  const { r, lora_alpha, target_modules, base_model_name_or_path } = parsed.data;
+  const targets = [target_modules].flat();
+  return { lora: { rank: r, alpha: lora_alpha, targets }, base: base_model_name_or_path };
+}
+
+/** The matrices of an adapter under our names. @param config - of its policy, with `lora` */
+export function readAdapter(folder: string, config: DecoderConfig): Record<string, Float32Array> {
+  const file = join(folder, TENSORS);
+  const { tensors } = readSafetensors(file);
+  return Object.fromEntries(
+    Object.entries(adapterShapes(config)).map(([name, shape]) => {
+      const tensor = tensors.get(`${PREFIX}${name}`);
+      if (tensor?.shape.join() === shape.join()) return [name, float32Values(tensor)];
+      throw new ConfigError({
+        at: `${file}: ${PREFIX}${name}`,
+        got: tensor?.shape ?? null,
+        need: `a tensor of shape [${shape}]`,
+        fix: "The adapter belongs to another policy.",
+      });
+    }),
+  );
+}
+
+/**
+ * The files of an adapter folder, by name.
+ * @param base - folder of the policy that it belongs to
+ */
+export function adapterFiles(
+  config: DecoderConfig & { readonly lora: LoraConfig },
+  adapter: Readonly<Record<string, Float32Array>>,
+  base: string,
+): Record<string, Uint8Array | string> {
+  const { rank, alpha, targets } = config.lora;
+  const peft = {
+    peft_type: "LORA",
+    task_type: "CAUSAL_LM",
+    base_model_name_or_path: base,
+    r: rank,
+    lora_alpha: alpha,
+    lora_dropout: 0,
+    target_modules: targets,
+    bias: "none",
+    fan_in_fan_out: false,
+    inference_mode: true,
+    use_rslora: false,
+    modules_to_save: null,
+  };
+  const tensors = Object.entries(adapterShapes(config)).map(([name, shape]): [string, NamedTensor] => [
+    `${PREFIX}${name}`,
+    { dtype: "F32", shape, data: adapter[name]! },
+  ]);
+  return {
+    [CONFIG]: `${JSON.stringify(peft, null, 2)}\n`,
+    [TENSORS]: Buffer.concat(encodeSafetensors(tensors, { format: "pt" })),
+  };
+}
