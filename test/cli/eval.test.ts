@@ -1,4 +1,4 @@
-import { spawn } from "node:child_process";
+import { execFileSync, spawn } from "node:child_process";
 import { existsSync, mkdirSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
@@ -182,14 +182,14 @@ test.each([
 });
 
 test("an unknown language is exit 2 before anything is judged", async () => {
-  const solutions = jsonl("cobol.jsonl", [
+  const solutions = jsonl("klingon.jsonl", [
     { task_id: "add/0", language: "bash", program: right },
-    { task_id: "add/1", language: "cobol", program: "x" },
+    { task_id: "add/1", language: "klingon", program: "x" },
   ]);
-  const out = join(folder, "cobol.out.jsonl");
+  const out = join(folder, "klingon.out.jsonl");
   const { code, stderr } = await retort(["eval", "--tasks", tasks, "--solutions", solutions, "--out", out]);
   expect([code, existsSync(out)]).toEqual([2, false]);
-  expect(stderr).toContain("cobol");
+  expect(stderr).toContain("klingon");
 });
 
 test("killed in the middle, it goes on: no row lost, doubled or judged twice", async () => {
@@ -218,6 +218,38 @@ test("killed in the middle, it goes on: no row lost, doubled or judged twice", a
   expect(new Set(lines()).size).toBe(40);
   for (const line of before) expect(lines()).toContain(line); // times and all: the very same rows
 });
+
+test.skipIf(process.getuid?.() !== 0)(
+  "on a full disk it ends with exit 1, keeps whole rows, and goes on once there is room (mounting takes root)",
+  async () => {
+    const disk = join(folder, "disk");
+    mkdirSync(disk);
+    execFileSync("mount", ["-t", "tmpfs", "-o", "size=64k", "tmpfs", disk]);
+    try {
+      const many = jsonl(
+        "full.jsonl",
+        Array.from({ length: 200 }, (_, i) => ({
+          task_id: "add/0",
+          language: "bash",
+          program: `${right} # ${i}`,
+        })),
+      );
+      const out = join(disk, "results.jsonl");
+      const args = ["eval", "--tasks", tasks, "--solutions", many, "--out", out, "--json"];
+      const { code, stderr } = await retort(args);
+      expect([code, stderr]).toEqual([1, expect.stringContaining(`${out} could not be written: ENOSPC`)]);
+      const before = readFileSync(out, "utf8").trimEnd().split("\n");
+      expect(before.every((line) => (JSON.parse(line) as { status: string }).status === "accepted")).toBe(
+        true,
+      );
+      execFileSync("mount", ["-o", "remount,size=8m", disk]);
+      const again = JSON.parse((await retort(args)).stdout) as Record<string, number>;
+      expect([again.samples, again["pass@1"], again.judged_now]).toEqual([200, 1, 200 - before.length]);
+    } finally {
+      execFileSync("umount", [disk]);
+    }
+  },
+);
 
 test("a checkout's language folder of one's own is used for judging", async () => {
   const own = join(folder, "own");

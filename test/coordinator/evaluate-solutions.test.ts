@@ -3,6 +3,7 @@ import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { afterAll, beforeEach, expect, test } from "vitest";
 import {
+  type Drawn,
   evaluateSolutions as evaluate,
   type SolutionsEvaluation,
 } from "../../coordinator/evaluate-solutions.js";
@@ -147,6 +148,93 @@ test("cut anywhere by a kill, the file is completed to the same rows", async () 
     await evaluateSolutions({ solutions: all, out, pool: judge([]), judging: "1" });
     expect(readFileSync(out, "utf8")).toBe(whole.toString());
   }
+});
+
+test("a state file cut anywhere by a kill costs a second judging, never a wrong row", async () => {
+  await evaluateSolutions({ solutions: all, out, pool: judge([]), judging: "1" });
+  const [rowsWhole, state] = [readFileSync(out), readFileSync(`${out}.state.jsonl`)];
+  for (let size = 0; size <= state.length; size += 29) {
+    writeFileSync(out, rowsWhole);
+    writeFileSync(`${out}.state.jsonl`, state.subarray(0, size));
+    const judged: string[] = [];
+    await evaluateSolutions({ solutions: all, out, pool: judge(judged), judging: "1" });
+    const known = state.subarray(0, size).toString().split("\n").length - 1;
+    expect([judged.length, readFileSync(out, "utf8")]).toEqual([6 - known, rowsWhole.toString()]);
+  }
+});
+
+test("rows without a state file are refused, not judged over", async () => {
+  await evaluateSolutions({ solutions: all, out, pool: judge([]), judging: "1" });
+  const before = readFileSync(out, "utf8");
+  rmSync(`${out}.state.jsonl`);
+  await expect(evaluateSolutions({ solutions: all, out, pool: judge([]), judging: "1" })).rejects.toThrow(
+    `${out}: need its ${out}.state.jsonl, which says what its rows were made from.`,
+  );
+  expect(readFileSync(out, "utf8")).toBe(before);
+});
+
+test("rows have the keys of the contract and no other", async () => {
+  await evaluateSolutions({ solutions: all, out, pool: judge([], new Set(["a"])), judging: "1" });
+  const keys =
+    "task_id,sample,language,status,reward,passed,total,feedback,tests,comparator,isolation,cached".split(
+      ",",
+    );
+  expect(rows().map((row) => Object.keys(row))).toEqual(rows().map(() => keys));
+});
+
+test("programs that are drawn are judged while others are still drawn, and one that cannot be drawn is infrastructure", async () => {
+  const judged: string[] = [];
+  const drawing = {
+    planned: all,
+    draw: async (onDrawn: (drawn: Drawn) => void) => {
+      onDrawn(all[4]!);
+      while (judged.length === 0) await new Promise((go) => setTimeout(go, 1)); // would wait for ever otherwise
+      onDrawn({ ...all[0]!, failure: "endpoint: 500" });
+      for (const index of [5, 3, 2, 1]) onDrawn(all[index]!);
+    },
+  };
+  const { summary, solutions } = await evaluate({
+    solutions: [],
+    planned: all,
+    drawing,
+    out,
+    pool: judge(judged),
+    judging: "1",
+  });
+  expect([summary.infrastructure, summary.samples, summary.judged_now, solutions.size]).toEqual([1, 6, 5, 5]);
+  expect(rows().map(({ task_id, sample, status }) => `${task_id}${sample} ${status}`)).toEqual([
+    "a0 infrastructure",
+    "a1 wrong_answer",
+    "b0 accepted",
+    "b1 wrong_answer",
+    "c0 accepted",
+    "c1 wrong_answer",
+  ]);
+});
+
+test("stopped, it keeps the rows so far; what a closing pool says of programs under way is no row", async () => {
+  const stop = new AbortController();
+  const pool = judge([]);
+  let finish = (): void => {};
+  const closing = new Promise<void>((resolve) => {
+    finish = resolve;
+  });
+  const slow = {
+    ...pool,
+    verify: async (submission: Parameters<typeof pool.verify>[0]) => {
+      const verdict = await pool.verify(submission);
+      if (submission.task.id === "a") return verdict;
+      while (!existsSync(out) || rows().length < 2) await new Promise((go) => setTimeout(go, 1));
+      stop.abort();
+      await closing;
+      return { ...verdict, status: "infrastructure" as const, reward: null };
+    },
+  };
+  const stopped = evaluateSolutions({ solutions: all, out, pool: slow, judging: "1", signal: stop.signal });
+  await expect(stopped).rejects.toThrow(`Stopped: 2 of 6 programs are judged and kept in ${out}.`);
+  finish();
+  await new Promise((go) => setTimeout(go, 20));
+  expect(rows().map(({ task_id }) => task_id)).toEqual(["a", "a"]);
 });
 
 test("a file that holds something else is never overwritten", async () => {
