@@ -1,4 +1,5 @@
 /** Whether each language works on this machine: its tool's version, its self-test, its examples. */
+import { NO_VERSION } from "./language-examples.js";
 import { installHint, type Language } from "./languages.js";
 import type { LocalPool } from "./pool.js";
 import { type ExampleTrial, type LanguageTrial, tryLanguage } from "./try-language.js";
@@ -53,7 +54,7 @@ export function judgeTrial(language: Language, trial: LanguageTrial): LanguageCh
     const status = recorded !== null && recorded.version === undefined ? "untested" : "missing";
     return { ...row(status), ...(reason ? { reason } : {}) };
   }
-  const isSameVersion = recorded?.version !== undefined && recorded.version === version;
+  const isSameVersion = recorded?.version !== undefined && recorded.version === (version ?? NO_VERSION);
   const wrong = reason === null ? trial.examples.filter((each) => isWrong(each, isSameVersion)) : [];
   if (reason !== null || wrong.length > 0)
     return { ...row("failed"), reason: reason ?? wrong.map(told).join("\n") };

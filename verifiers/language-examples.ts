@@ -12,6 +12,9 @@ import { parseYaml } from "./yaml-file.js";
 export const EXAMPLE_KINDS = ["compile_error", "runtime_error", "wrong_answer", "time_limit"] as const;
 export type ExampleKind = (typeof EXAMPLE_KINDS)[number];
 
+/** Recorded for a language whose file has no probe: its examples were run, with who knows what. */
+export const NO_VERSION = "no probe";
+
 export const LanguageExample = z
   .strictObject({
     absent: z.string().min(1).optional().describe("Instead of a program: why this language has none."),

@@ -3,7 +3,7 @@ import { readFileSync } from "node:fs";
 import { isMap, parseDocument, Scalar } from "yaml";
 import { replaceFile } from "../checkpoints/index.js";
 import { ConfigError } from "../core/index.js";
-import { examplesFile } from "./language-examples.js";
+import { examplesFile, NO_VERSION } from "./language-examples.js";
 import type { Language } from "./languages.js";
 import type { LanguageTrial } from "./try-language.js";
 
@@ -22,9 +22,10 @@ export async function recordExamples(language: Language, trial: LanguageTrial): 
   if (problem !== null)
     throw new ConfigError({ at: file, need: "examples that end as they should", fix: problem });
   const document = parseDocument(readFileSync(file, "utf8"));
+  const version = trial.version ?? NO_VERSION;
   if (!document.has("version") && isMap(document.contents))
-    document.contents.items.unshift(document.createPair("version", trial.version));
-  document.set("version", trial.version);
+    document.contents.items.unshift(document.createPair("version", version));
+  document.set("version", version);
   for (const { kind, got } of trial.examples) {
     const text = new Scalar(got.feedback);
     text.type = Scalar.BLOCK_LITERAL;

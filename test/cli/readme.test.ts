@@ -33,7 +33,7 @@ test("the language of the README works as it is written there", async () => {
   writeFileSync(file, "{ print $1 + $2 }\n");
   const { stdout } = await retort(["run", "--language", "awk", "--languages", own, file], { input: "3 4\n" });
   expect(stdout).toBe("7\n");
-  expect((await retort(["languages", "check", "--languages", own])).stdout).toMatch(/^awk +ok/m);
+  expect((await retort(["languages", "check", "awk", "--languages", own])).stdout).toMatch(/^awk +ok/m);
 });
 
 test("every command of the README's table exists", async () => {

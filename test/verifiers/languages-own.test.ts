@@ -146,6 +146,20 @@ describe("a language that a user drops into a folder", () => {
     writeFileSync(examples, recorded);
   });
 
+  test("without a probe its examples are recorded all the same, and held to", async () => {
+    const quiet = join(folder, "quiet");
+    mkdirSync(join(quiet, "examples"), { recursive: true });
+    writeFileSync(join(quiet, "sed.yaml"), SED.replace("probe: sed --version\n", ""));
+    const file = join(quiet, "examples", "sed.yaml");
+    writeFileSync(file, SED_EXAMPLES);
+    const args = ["languages", "check", "sed", "--languages", quiet, "--json"];
+    expect((await retort([...args, "--record"])).code).toBe(0);
+    expect(readFileSync(file, "utf8")).toMatch(/^version: no probe\n/);
+    expect(JSON.parse((await retort(args)).stdout)).toMatchObject([{ status: "ok", version: null }]);
+    writeFileSync(file, readFileSync(file, "utf8").replace("Exceeded", "exceeded"));
+    expect(JSON.parse((await retort(args)).stdout)).toMatchObject([{ status: "failed", version: null }]);
+  });
+
   test("a name that nothing has is an error with the nearest one", async () => {
     const run = await retort(["languages", "check", "sad", "--languages", mine]);
     expect([run.code, run.stdout]).toEqual([2, ""]);

@@ -233,7 +233,7 @@ describe("docs/languages.md", () => {
   const [language, examples] = [...text.matchAll(/^```yaml\n(.*?)^```$/gms)].map(([, body]) => body!);
 
   test("its file and its examples are valid", () => {
-    expect(parseLanguage(language!, "zsh.yaml")).toMatchObject({ name: "zsh", fences: ["zsh"] });
+    expect(parseLanguage(language!, "jq.yaml")).toMatchObject({ name: "jq", fences: ["jq"] });
     expect(LanguageExamples.parse(parseYaml(examples!))).toMatchObject({
       compile_error: { status: "runtime_error" },
     });
