@@ -46,12 +46,13 @@ export async function runJob(job: SentJob, context: JobContext): Promise<JobResu
     }
     return { id: job.id, compile: null, ...withCompiler(), tests, infrastructure: null };
   } catch (error) {
-    if (!(error instanceof InfrastructureError)) throw error;
+    // Whatever it is, it must not take the broker down, and with it the programs that run beside this one.
     return {
       id: job.id,
       compile: null,
       tests: [],
-      infrastructure: error.message,
+      infrastructure:
+        error instanceof InfrastructureError ? error.message : `the judge failed: ${String(error)}`,
       isCheckerFailure: error instanceof CheckerFailure,
     };
   }
