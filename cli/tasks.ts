@@ -2,6 +2,7 @@ import { Command, InvalidArgumentError } from "commander";
 import { COMPARATORS, type ComparatorName } from "../core/index.js";
 import { FORMAT_NAMES, VISIBILITIES, type Visibility } from "../tasks/index.js";
 import { choiceOption, collect, positiveInteger } from "./arguments.js";
+import { stopSignals } from "./stop-signals.js";
 import { checkCommand } from "./tasks-check.js";
 import { rewriteCommand } from "./tasks-rewrite.js";
 
@@ -92,8 +93,10 @@ be kept: that is exit code 2.`,
       const { from, language, dateFrom, dateTo, json, languages: folders, ...rest } = options;
       const languages = loadLanguages(folders);
       const format = formatNamed(from);
+      const stop = stopSignals("Stopping; the output stays as it was.");
       const summary = await convertTasks({
         ...rest,
+        signal: stop.signal,
         files,
         languages,
         stream: process.stderr,
@@ -101,6 +104,11 @@ be kept: that is exit code 2.`,
         ...(language === undefined ? {} : { language: languages.get(language).name }),
         ...(dateFrom === undefined ? {} : { fromDate: dateFrom }),
         ...(dateTo === undefined ? {} : { toDate: dateTo }),
+      }).catch((error: unknown) => {
+        if (!stop.signal.aborted) throw error;
+        process.exitCode = stop.exitCode();
+        return null;
       });
+      if (summary === null) return;
       process.stdout.write(json ? `${JSON.stringify(summary)}\n` : `${summaryLines(summary).join("\n")}\n`);
     });

@@ -16,6 +16,8 @@ export interface TaskConversion extends Omit<Conversion, "onBytes"> {
   readonly languages: LanguageSet;
   /** Where progress goes. */
   readonly stream: NodeJS.WriteStream;
+  /** Stops it: the old output stays, and nothing half written. */
+  readonly signal?: AbortSignal;
 }
 
 async function opened(path: string, option: string): Promise<Replacement> {
@@ -63,6 +65,7 @@ async function convertAll(
   let reported = 0;
   await report?.write('{"rows": [');
   for await (const row of convertFiles({ ...conversion, onBytes })) {
+    conversion.signal?.throwIfAborted();
     tally.add(row);
     if ("task" in row) await out.write(`${JSON.stringify(row.task)}\n`);
     for (const line of reportRows(row)) {

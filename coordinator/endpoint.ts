@@ -63,7 +63,10 @@ export function baseUrl(text: string): string {
  * A fetch that waits its turn, reads the whole answer and gives up after a time: a connection that breaks within the body is
  * then one more failed request to try again.
  */
-function patientFetch({ requestsPerMinute, timeoutS }: EndpointOptions): typeof fetch {
+export function patientFetch({
+  requestsPerMinute,
+  timeoutS,
+}: Pick<EndpointOptions, "requestsPerMinute" | "timeoutS">): typeof fetch {
   const turns =
     requestsPerMinute === undefined
       ? null

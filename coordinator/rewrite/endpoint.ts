@@ -1,7 +1,7 @@
 /** A language model behind OpenAI's protocol: one conversation in, one reply out, patient with a server that is busy. */
 import OpenAI, { APIError } from "openai";
-import PQueue from "p-queue";
 import { ConfigError } from "../../core/index.js";
+import { baseUrl, patientFetch } from "../endpoint.js";
 import type { Message } from "./conversation.js";
 
 export interface EndpointOptions {
@@ -44,45 +44,15 @@ export interface Endpoint {
 /** Answers that no repetition changes: the key, the address or the model's name is wrong. */
 const HOPELESS = new Set([401, 403, 404]);
 
-/** @throws ConfigError for what is no address of a server */
-function checkedUrl(text: string): string {
-  const url = URL.canParse(text) ? new URL(text) : null;
-  if (url === null || !/^https?:$/.test(url.protocol)) {
-    throw new ConfigError({ at: "--endpoint", got: text, need: "an address as http://localhost:8000/v1" });
-  }
-  if (url.username !== "" || url.password !== "") {
-    throw new ConfigError({
-      at: "--endpoint",
-      need: "an address without a password",
-      fix: "The key comes from RETORT_API_KEY or OPENAI_API_KEY.",
-    });
-  }
-  const path = url.pathname.replace(/\/+$/, "").replace(/\/chat\/completions$/, "");
-  return `${url.origin}${path === "" ? "/v1" : path}`;
-}
-
 /** The last cause: undici hides the reason two causes deep. */
 const deepest = (error: Error): Error => (error.cause instanceof Error ? deepest(error.cause) : error);
 
 /** Opens nothing yet: the first request does. */
 export function createEndpoint(options: EndpointOptions): Endpoint {
-  const baseURL = checkedUrl(options.url);
+  const baseURL = baseUrl(options.url);
   let requests = 0;
-  const { requestsPerMinute, timeoutS, key, model } = options;
-  const turns =
-    requestsPerMinute === undefined
-      ? null
-      : new PQueue({ intervalCap: 1, interval: 60_000 / requestsPerMinute });
-  /** Waits its turn and reads to the last byte: a connection that stops within the body is a failure to try again. */
-  const patientFetch: typeof fetch = async (input, init) => {
-    await turns?.add(() => {});
-    requests++;
-    const signal = AbortSignal.timeout(timeoutS * 1000);
-    const answer = await fetch(input, { ...init, signal });
-    const body = await answer.arrayBuffer();
-    const { status, statusText, headers } = answer;
-    return new Response(body.byteLength === 0 ? null : body, { status, statusText, headers });
-  };
+  const { key, model } = options;
+  const patient = patientFetch(options);
   const client = new OpenAI({
     baseURL,
     apiKey: key ?? "none", // the client insists on one; servers without keys ignore it
@@ -90,7 +60,10 @@ export function createEndpoint(options: EndpointOptions): Endpoint {
     project: null,
     maxRetries: options.retries,
     timeout: 2 ** 31 - 1, // patientFetch has its own
-    fetch: patientFetch,
+    fetch: (input, init) => {
+      requests++;
+      return patient(input, init);
+    },
     logLevel: "off",
   });
   const reasonOf = (error: unknown): string => {

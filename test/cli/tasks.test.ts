@@ -135,27 +135,35 @@ test("an output that is a folder or a device, or stands where none can be, is ex
   }
 });
 
-test("killed in the middle, convert leaves the old output", async () => {
-  const input = join(folder, "long.jsonl");
-  const line = (i: number): string => `${JSON.stringify(row(i, [pair(`${i} ${"9".repeat(1000)}`, "2")]))}\n`;
-  writeFileSync(input, Array.from({ length: 60_000 }, (_, i) => line(i)).join(""));
-  const out = join(folder, "killed", "out.jsonl");
-  mkdirSync(join(folder, "killed"));
-  writeFileSync(out, "old\n");
-  const child = spawn(process.execPath, [main, "tasks", "convert", input, "--out", out], {
-    stdio: "ignore",
-    cwd: packageRoot,
-  });
-  const ended = new Promise<void>((resolve) => child.once("exit", () => resolve()));
-  const isWriting = (): boolean =>
-    readdirSync(join(folder, "killed")).some(
-      (name) => name.endsWith(".tmp") && statSync(join(folder, "killed", name)).size > 0,
-    );
-  while (!isWriting() && child.exitCode === null) await new Promise((go) => setTimeout(go, 2));
-  child.kill("SIGKILL");
-  await ended;
-  expect([child.signalCode, readFileSync(out, "utf8")]).toEqual(["SIGKILL", "old\n"]);
-});
+test.each(["SIGKILL", "SIGINT"] as const)(
+  "ended by %s in the middle, convert leaves the old output",
+  async (signal) => {
+    const input = join(folder, "long.jsonl");
+    const line = (i: number): string =>
+      `${JSON.stringify(row(i, [pair(`${i} ${"9".repeat(1000)}`, "2")]))}\n`;
+    writeFileSync(input, Array.from({ length: 100_000 }, (_, i) => line(i)).join(""));
+    const out = join(folder, signal, "out.jsonl");
+    mkdirSync(join(folder, signal));
+    writeFileSync(out, "old\n");
+    const child = spawn(process.execPath, [main, "tasks", "convert", input, "--out", out], {
+      stdio: "ignore",
+      cwd: packageRoot,
+    });
+    const ended = new Promise<void>((resolve) => child.once("exit", () => resolve()));
+    const isWriting = (): boolean =>
+      readdirSync(join(folder, signal)).some(
+        (name) => name.endsWith(".tmp") && statSync(join(folder, signal, name)).size > 0,
+      );
+    while (!isWriting() && child.exitCode === null) await new Promise((go) => setTimeout(go, 2));
+    child.kill(signal);
+    await ended;
+    expect([child.signalCode ?? child.exitCode, readFileSync(out, "utf8")]).toEqual([
+      signal === "SIGINT" ? 130 : "SIGKILL",
+      "old\n",
+    ]);
+    if (signal === "SIGINT") expect(readdirSync(join(folder, signal))).toEqual(["out.jsonl"]); // nothing half written
+  },
+);
 
 const task = (id: string, tests: readonly unknown[], reference?: Record<string, string>) => ({
   id,
