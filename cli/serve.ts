@@ -1,5 +1,6 @@
+import { once } from "node:events";
 import { readFileSync } from "node:fs";
-import { constants } from "node:os";
+
 import { Command } from "commander";
 import { ConfigError } from "../core/index.js";
 import type { Backend } from "../verifiers/index.js";
@@ -14,6 +15,7 @@ import {
   positiveNumber,
   requireOption,
 } from "./arguments.js";
+import { stopSignals } from "./stop-signals.js";
 
 interface ServeOptions {
   readonly verifier?: true;
@@ -128,8 +130,8 @@ docs/serve.md: each API by example, and how to point verl and open-r1 at it.`,
         warn: (message) => void process.stderr.write(`retort: ${message}\n`),
       });
       announce(service, options);
-      await untilSignal();
-      process.stderr.write("retort: stopping; a second signal ends it at once\n");
+      const { signal } = stopSignals("retort: stopping; a second signal ends it at once");
+      await once(signal, "abort");
       await service.stop(options.graceS);
     });
 
@@ -167,18 +169,4 @@ function announce(service: VerifierService, { json }: ServeOptions): void {
   const facts = `${sandbox}, ${mode}, user ${user}, network ${network}, memory by ${memory}, processes by ${processes}`;
   process.stderr.write(`retort: verifier at ${url} (${[facts, ...notes].join("; ")})\n`);
   if (json) process.stdout.write(`${JSON.stringify({ url, pid: process.pid, isolation, languages })}\n`);
-}
-
-/** The first SIGTERM or SIGINT resolves; any after it ends the process. */
-function untilSignal(): Promise<void> {
-  return new Promise((resolve) => {
-    let isStopping = false;
-    for (const signal of ["SIGTERM", "SIGINT"] as const) {
-      process.on(signal, () => {
-        if (isStopping) process.exit(128 + constants.signals[signal]);
-        isStopping = true;
-        resolve();
-      });
-    }
-  });
 }

@@ -151,6 +151,15 @@ describe("POST /v1/verify", () => {
     ["a task without tests", { task: { ...task(), tests: [] }, language: "lua", program: "" }, "task.tests"],
     ["an unknown key", { task: task(), lang: "lua", language: "lua", program: "" }, "lang"],
     ["an unknown language", { task: task(), language: "klingon", program: "" }, "klingon"],
+    [
+      "a checker in an unknown language",
+      {
+        task: { ...task(), comparator: { checker: { language: "klingon", program: "x" } } },
+        language: "lua",
+        program: "",
+      },
+      "checker.language",
+    ],
     ["no language", { task: task(), program: "" }, "language"],
     ["neither program nor completion", { task: task(), language: "lua" }, "program or completion"],
     ["a command line", { task: task(), language: "lua", program: "", execute: "sh" }, "execute"],
@@ -173,6 +182,29 @@ describe("POST /v1/verify", () => {
     const { status, body } = await post(service, "/v1/verify", { submissions: [submission] });
     expect(status).toBe(400);
     expect(body.error.message).toContain(words);
+  });
+
+  test("a checker of the task judges the output, and is named", async () => {
+    const program = [
+      "import sys",
+      "said, right = open('stdout.txt').read().strip(), open('answer.txt').read().strip()",
+      "sys.exit(0 if said in ('even', right) else 1)",
+    ].join("\n");
+    const judged = { ...task(), comparator: { checker: { language: "python", program } } };
+    const submissions = ["echo even", "echo odd"].map((each) => ({
+      task: judged,
+      language: "bash",
+      program: each,
+    }));
+    const { body } = await post(service, "/v1/verify", { submissions });
+    const rows = body.results.map((row: { status: string; comparator: string }) => [
+      row.status,
+      row.comparator,
+    ]);
+    expect(rows).toEqual([
+      ["accepted", "checker"],
+      ["wrong_answer", "checker"],
+    ]);
   });
 
   test("10,000 tests and invalid outputs of programs are judged", async () => {

@@ -220,6 +220,7 @@ test("200 requests at once over all three APIs are each answered, and the counte
     ]).toEqual([{ "": 0 }, { "": 0 }]);
     await post(service, "/v1/verify", batch(["echo ok", "echo ok", "echo ok"]));
     expect(await metric(service, "retort_cache_hits_total")).toEqual({ "": 2 });
+    expect(service.stderr().trim().split("\n")).toHaveLength(1); // where it listens, and no warning
   } finally {
     expect(await service.stop()).toBe(0);
   }

@@ -94,6 +94,14 @@ function readSubmission(
     const known = pool.languages.names.join(", ");
     throw new RequestError(400, "invalid", `${at}.language: ${JSON.stringify(named)} is none of ${known}`);
   }
+  const { comparator } = task;
+  const checker = typeof comparator === "string" ? undefined : comparator.checker.language;
+  if (checker !== undefined && pool.languages.find(checker) === undefined)
+    throw new RequestError(
+      400,
+      "invalid",
+      `${at}.task.comparator.checker.language: ${JSON.stringify(checker)} is unknown`,
+    );
   const { limits, excess } = tightened(language, operator, task.limits);
   const [first] = excess;
   if (first !== undefined) {

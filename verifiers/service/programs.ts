@@ -8,6 +8,9 @@ import type { Api, ServiceMetrics } from "./metrics.js";
 import { RequestError } from "./request-error.js";
 import { type Lane, RunQueue } from "./run-queue.js";
 
+const QUIET_MS = 10_000;
+const MAX_MESSAGES = 1000;
+
 /** A single program's run, for APIs that judge for themselves. */
 export type SingleRun = Omit<ProgramRun, "inputs"> & { readonly input: string };
 
@@ -17,6 +20,8 @@ export class Programs {
   readonly operator: OperatorLimits;
   readonly metrics: ServiceMetrics;
   readonly #warn: (message: string) => void;
+  /** Until when a message is not repeated: a host that breaks fails every program alike. */
+  readonly #quietUntil = new Map<string, number>();
   #lastAnswerMs = Number.NEGATIVE_INFINITY;
 
   /** @param warn - told of our own failures */
@@ -75,6 +80,14 @@ export class Programs {
     return answer;
   }
 
+  #tell(message: string): void {
+    const nowMs = performance.now();
+    if ((this.#quietUntil.get(message) ?? 0) > nowMs) return;
+    if (this.#quietUntil.size > MAX_MESSAGES) this.#quietUntil.clear();
+    this.#quietUntil.set(message, nowMs + QUIET_MS);
+    this.#warn(message);
+  }
+
   async #inTurn<T>(
     lane: Lane,
     api: Api,
@@ -87,7 +100,7 @@ export class Programs {
         const { result, status, isCached, reason } = await program();
         const nowMs = performance.now();
         if (status === "infrastructure")
-          this.#warn(`infrastructure (${language}): ${reason ?? "no reason given"}`);
+          this.#tell(`infrastructure (${language}): ${reason ?? "no reason given"}`);
         else this.#lastAnswerMs = nowMs;
         const [waited, ran] = [waitedMs / 1000, (nowMs - startedMs) / 1000];
         this.metrics.finished({ api, language, status, isCached, waited, ran });

@@ -3,6 +3,9 @@ import type { FastifyReply } from "fastify";
 import { RequestError } from "./request-error.js";
 import type { Lane } from "./run-queue.js";
 
+/** A timer set for longer fires at once. */
+const LONGEST_TIMER_MS = 2 ** 31 - 1;
+
 export class RequestLife {
   readonly #lane: Lane;
   readonly #timer: NodeJS.Timeout;
@@ -23,7 +26,7 @@ export class RequestLife {
     const late = `no answer within ${deadlineS} s: the service is busy or the programs slow`;
     this.#timer = setTimeout(
       () => this.#callOff(new RequestError(504, "deadline", late, 1)),
-      deadlineS * 1000,
+      Math.min(LONGEST_TIMER_MS, deadlineS * 1000),
     );
     const gone = (): void => {
       if (!reply.raw.writableFinished)

@@ -1,4 +1,5 @@
 /** The verifier as an HTTP service: who may ask, what a body may be, and how it stops. The APIs stand in files of their own. */
+import { setMaxListeners } from "node:events";
 import { availableParallelism } from "node:os";
 import Fastify, { type FastifyInstance, type FastifyReply, type FastifyRequest } from "fastify";
 import { ConfigError } from "../../core/index.js";
@@ -112,10 +113,11 @@ class Service implements VerifierService {
     this.#health = new Health(this.#programs);
     const own = ["localhost", "127.0.0.1", "::1", options.host.toLowerCase()];
     const hostNames = isLoopback(options.host)
-      ? [...new Set([...own, ...(options.allowedHosts ?? [])])]
+      ? [...new Set([...own, ...(options.allowedHosts ?? []).map((name) => name.toLowerCase())])]
       : null;
     this.#guard = { token: options.token, hostNames };
     this.#bodies = new BodyBudget(BODIES_AT_ONCE * options.maxBodyMb * MIB);
+    setMaxListeners(0, this.#enough.signal); // every open request listens
     this.#app = this.#build();
   }
 
@@ -223,7 +225,7 @@ class Service implements VerifierService {
     const closed = this.#app.close();
     const timer = setTimeout(
       () => this.#enough.abort(new RequestError(503, "stopping", "The service is stopping.", 5)),
-      graceS * 1000,
+      Math.min(2 ** 31 - 1, graceS * 1000),
     );
     const { server } = this.#app;
     const idle = setInterval(() => server.closeIdleConnections(), 50);
