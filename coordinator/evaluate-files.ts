@@ -1,7 +1,7 @@
 /** `retort eval --tasks F`: programs from anywhere against a task file. */
 import { readTasks } from "../tasks/index.js";
 import { loadLanguages, type VerifierConfig } from "../verifiers/index.js";
-import { evaluatePrograms, type Programs } from "./evaluate-programs.js";
+import { evaluatePrograms, judgingOf, type Programs } from "./evaluate-programs.js";
 import type { Evaluated } from "./evaluate-solutions.js";
 import { openPool } from "./open-pool.js";
 
@@ -30,6 +30,7 @@ export async function evaluateFiles(evaluation: FileEvaluation): Promise<Evaluat
     tasks: readTasks(evaluation.tasks),
     tasksName: evaluation.tasks,
     languages,
+    judging: judgingOf(verifier),
     openPool: (note) => openPool({ languages, verifier, note }),
   });
 }

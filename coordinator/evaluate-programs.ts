@@ -2,8 +2,8 @@
 import { createHash } from "node:crypto";
 import { accessSync, constants, mkdirSync } from "node:fs";
 import { basename, dirname } from "node:path";
-import { ConfigError, type Limits, type Task } from "../core/index.js";
-import type { LanguageSet, VerifierPool } from "../verifiers/index.js";
+import { ConfigError, type Task } from "../core/index.js";
+import type { LanguageSet, VerifierConfig, VerifierPool } from "../verifiers/index.js";
 import {
   type Assignment,
   type CompletionSource,
@@ -18,6 +18,13 @@ import type { PolicyOptions } from "./policy-source.js";
 import { createProgress, type Progress } from "./progress.js";
 import { readSolutions, referenceSolutions, type Solution } from "./solutions.js";
 import { checkReportName, writeReport } from "./write-report.js";
+
+/** What of a `verifier` section decides verdicts: not how many run at once, nor where. */
+export const judgingOf = ({ limits, backend, stop_after_failures }: VerifierConfig): unknown => [
+  limits,
+  backend,
+  stop_after_failures,
+];
 
 /** Where the programs come from. */
 export type Programs =
@@ -39,8 +46,8 @@ export interface ProgramEvaluation {
   readonly programs: Programs;
   readonly out: string;
   readonly languages: LanguageSet;
-  /** Limits that the pool sets where a task says nothing. */
-  readonly limits?: Limits;
+  /** What of the pool decides verdicts, besides languages and tasks: its limits, what programs run in. */
+  readonly judging: unknown;
   readonly stopAfterFailures?: number;
   readonly ks?: readonly number[];
   /** Reports to write: .html, .json. */
@@ -58,9 +65,9 @@ function judgingKey(evaluation: ProgramEvaluation, used: Iterable<string>): stri
     const { source: _where, ...definition } = evaluation.languages.get(name);
     return definition;
   });
-  const { limits = {}, stopAfterFailures = null } = evaluation;
+  const { judging, stopAfterFailures = null } = evaluation;
   return createHash("sha256")
-    .update(JSON.stringify([definitions, limits, stopAfterFailures]))
+    .update(JSON.stringify([definitions, judging, stopAfterFailures]))
     .digest("hex");
 }
 

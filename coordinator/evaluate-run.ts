@@ -5,7 +5,7 @@ import { CheckpointStore } from "../checkpoints/index.js";
 import { ConfigError, type Task } from "../core/index.js";
 import { loadLanguages } from "../verifiers/index.js";
 import type { RunConfig } from "./config.js";
-import { evaluatePrograms, type Programs } from "./evaluate-programs.js";
+import { evaluatePrograms, judgingOf, type Programs } from "./evaluate-programs.js";
 import type { Evaluated } from "./evaluate-solutions.js";
 import { openPool, openRunner } from "./open-pool.js";
 import { openTasks } from "./open-tasks.js";
@@ -135,7 +135,7 @@ export async function evaluateRun(request: RunEvaluation): Promise<Evaluated & {
       programs,
       out,
       languages,
-      limits: config.verifier.limits,
+      judging: judgingOf(config.verifier),
       reports: request.reports,
       ...(request.ks === undefined ? {} : { ks: request.ks }),
       openPool: async () => pool,
