@@ -175,4 +175,4 @@ function describe(host: Host, sandbox: string, options: BrokerOptions, problem: 
   };
 }
 
-const UNTRIED_V2 = "cgroup version 2: not among the hosts on which the attacks have been tried";
+const UNTRIED_V2 = "cgroup version 2: its limits have been tried, not the whole list of attacks";
