@@ -20,10 +20,10 @@ import { AGNOSTICS } from "./agnostics.js";
 
 const folder = mkdtempSync(join(tmpdir(), "retort-own-"));
 // Not below /tmp, which is a program's own in the sandbox; and open to the user that the sandbox drops to.
-const toolchain = mkdtempSync("/var/tmp/retort-toolchain-");
+const toolchain = `/var/tmp/retort-toolchain-${process.pid}`;
 afterAll(() => {
   rmSync(folder, { recursive: true });
-  rmSync(toolchain, { recursive: true });
+  rmSync(toolchain, { recursive: true, force: true });
 });
 
 /** An editor of streams as a programming language: surely nobody ships it. */
@@ -217,6 +217,7 @@ test("a command may have quotes, variables and pipes", async () => {
 describe("a toolchain outside of /usr", () => {
   const tool = join(toolchain, "double");
   beforeAll(() => {
+    mkdirSync(toolchain);
     chmodSync(toolchain, 0o755);
     writeFileSync(tool, '#!/bin/sh\nread -r a b\necho "$b $a"\n');
     chmodSync(tool, 0o755);
