@@ -5,7 +5,8 @@ import { z } from "zod";
 import { encodeSafetensors, float32Values, type NamedTensor, readSafetensors } from "../checkpoints/index.js";
 import { ConfigError } from "../core/index.js";
 import type { DecoderConfig } from "./config.js";
-import { adapterShapes, LORA_TARGETS, type LoraConfig } from "./lora.js";
+import { adapterShapes } from "./lora.js";
+import { LORA_TARGETS, type LoraConfig } from "./lora-config.js";
 
 const CONFIG = "adapter_config.json";
 const TENSORS = "adapter_model.safetensors";

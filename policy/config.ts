@@ -2,7 +2,7 @@ import { existsSync, readFileSync } from "node:fs";
 import { join } from "node:path";
 import { z } from "zod";
 import { ConfigError } from "../core/index.js";
-import type { LoraConfig } from "./lora.js";
+import type { LoraConfig } from "./lora-config.js";
 import { RopeScaling } from "./rope.js";
 
 const ARCHITECTURES = {

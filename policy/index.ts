@@ -11,14 +11,15 @@ export {
   adaptedProjections,
   adapterShapes,
   initialAdapter,
-  LoraConfig,
   loraA,
   loraB,
   mergedWeights,
 } from "./lora.js";
+export { LoraConfig } from "./lora-config.js";
 export { ropeTables } from "./rope.js";
 export { scoreIds } from "./score.js";
 export type { ChatMessage, PolicyTokenizer } from "./tokenizer.js";
 export { createTokenizer, readTokenizer } from "./tokenizer.js";
+export { weightSpecs } from "./weight-specs.js";
 export type { Initialisation } from "./weights.js";
-export { initialWeights, parameterCount, parameterShapes, weightSpecs } from "./weights.js";
+export { initialWeights, parameterCount, parameterShapes } from "./weights.js";

@@ -1,25 +1,8 @@
 /** Low-rank adapters: the policy's matrices stay as they are, and W + (alpha / rank) B A is learned. @see arXiv 2106.09685 */
-import { z } from "zod";
 import { randomStream } from "../core/index.js";
 import type { DecoderConfig } from "./config.js";
+import type { LoraConfig } from "./lora-config.js";
 import { parameterShapes } from "./weights.js";
-
-export const LORA_TARGETS = [
-  ...["q_proj", "k_proj", "v_proj", "o_proj"],
-  ...["gate_proj", "up_proj", "down_proj"],
-] as const;
-
-/** `policy.lora` of a run. */
-export const LoraConfig = z.strictObject({
-  rank: z.int().positive().default(16).describe("Rank of each adapter."),
-  alpha: z.number().positive().default(32).describe("The adapter counts alpha / rank times."),
-  targets: z
-    .array(z.enum(["q_proj", "k_proj", "v_proj", "o_proj", "gate_proj", "up_proj", "down_proj"]))
-    .min(1)
-    .default(["q_proj", "k_proj", "v_proj", "o_proj", "gate_proj", "up_proj", "down_proj"])
-    .describe("The matrices of every layer that get one."),
-});
-export type LoraConfig = z.infer<typeof LoraConfig>;
 
 /** Names of an adapter's two matrices, for the projection `model.layers.0.self_attn.q_proj`. */
 export const loraA = (projection: string): string => `${projection}.lora_A.weight`;

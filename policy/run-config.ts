@@ -1,5 +1,5 @@
 import { z } from "zod";
-import { LoraConfig } from "./lora.js";
+import { LoraConfig } from "./lora-config.js";
 
 export const DEVICES = ["auto", "cpu", "webgpu", "cuda", "tensorflow"] as const;
 

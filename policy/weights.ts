@@ -1,6 +1,5 @@
 import { randomStream } from "../core/index.js";
 import type { DecoderConfig } from "./config.js";
-import { adapterShapes } from "./lora.js";
 
 /** Shapes of a decoder's parameters under their Hugging Face names; matrices are [out, in]. Insertion order is file order. */
 export function parameterShapes(config: DecoderConfig): Record<string, number[]> {
@@ -33,15 +32,6 @@ export function parameterShapes(config: DecoderConfig): Record<string, number[]>
   if (!config.tiedEmbeddings) shapes["lm_head.weight"] = [config.vocabulary, width];
   return shapes;
 }
-
-/** Shapes and type of the parameters, adapter included, as inputs of a compiled function: float32 everywhere. */
-export const weightSpecs = (config: DecoderConfig): Record<string, { shape: number[]; dtype: "float32" }> =>
-  Object.fromEntries(
-    Object.entries({ ...parameterShapes(config), ...adapterShapes(config) }).map(([name, shape]) => [
-      name,
-      { shape, dtype: "float32" },
-    ]),
-  );
 
 /** Number of parameters. */
 export const parameterCount = (config: DecoderConfig): number =>

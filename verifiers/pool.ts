@@ -2,7 +2,7 @@
 import { availableParallelism } from "node:os";
 import type { Limits, Task, Verdict } from "../core/index.js";
 import { ConfigError, InfrastructureError } from "../core/index.js";
-import { type Broker, startBroker } from "./broker.js";
+import { type BrokerLine, openBrokerLine, type Streams } from "./broker-line.js";
 import { checkerPlan } from "./checker-plan.js";
 import type { FeedbackOptions } from "./feedback.js";
 import type { Backend, BrokerOptions, Isolation, Job, JobResult } from "./job.js";
@@ -11,7 +11,7 @@ import { imageOf, type Language } from "./languages.js";
 import { compileLimits, testLimits } from "./limits.js";
 import { mayLackTool, missingTool } from "./missing-tool.js";
 import { argumentsProblem, filesProblem, type ProgramFile } from "./program-files.js";
-import { demand, type Requirements } from "./requirements.js";
+import type { Requirements } from "./requirements.js";
 import { supervisorsFor } from "./supervisor-build.js";
 import { noProgramVerdict, verdictOf, withHarness, withInstall } from "./verdict.js";
 import { VerdictCache } from "./verdict-cache.js";
@@ -63,12 +63,6 @@ export interface ProgramRun {
   readonly execute?: string;
 }
 
-export interface Streams {
-  /** Called once with a function that takes the program's stdin; null ends it. */
-  onReady(send: (bytes: Buffer | null) => void): void;
-  onOutput(stream: "stdout" | "stderr", bytes: Buffer): void;
-}
-
 export interface LocalPool extends VerifierPool {
   readonly isolation: Isolation;
   readonly languages: LanguageSet;
@@ -109,8 +103,6 @@ export interface LocalPoolOptions {
   readonly bubblewrap?: string;
 }
 
-/** Sent ahead of need, so that a slot never waits for the main process. */
-const AHEAD = 2;
 /** Of each output; less where tests are many, so that their results stay small together, and never less than feedback shows. */
 const keptChars = ({ tests }: Task): number =>
   Math.max(1024, Math.min(8192, Math.floor(8_000_000 / tests.length)));
@@ -127,26 +119,8 @@ export async function createLocalPool(options: LocalPoolOptions): Promise<LocalP
     ...supervisorsFor(options.mode ?? "auto"),
     useCgroups: options.useCgroups ?? true,
   };
-  const broker = await startAsDemanded(brokerOptions, options.require ?? {});
-  return new BrokeredPool(options, workers, brokerOptions, broker);
-}
-
-/** @throws ConfigError where the host enforces less than is demanded */
-async function startAsDemanded(options: BrokerOptions, require: Requirements): Promise<Broker> {
-  const broker = await startBroker(options);
-  try {
-    demand(require, broker.isolation);
-    return broker;
-  } catch (error) {
-    await broker.close();
-    throw error;
-  }
-}
-
-interface Queued {
-  readonly job: Job;
-  readonly streams: Streams | null;
-  readonly resolve: (result: JobResult) => void;
+  const line = await openBrokerLine(brokerOptions, options.require ?? {});
+  return new BrokeredPool(options, brokerOptions, line);
 }
 
 class BrokeredPool implements LocalPool {
@@ -155,38 +129,30 @@ class BrokeredPool implements LocalPool {
   readonly isolation: Isolation;
   readonly #options: LocalPoolOptions;
   readonly #brokerOptions: BrokerOptions;
-  readonly #mayRun: number;
   readonly #cache = new VerdictCache();
   readonly #versions = new Map<string, Promise<string | null>>();
   readonly #missingTools = new Map<string, Promise<string | null>>();
-  readonly #queue: Queued[] = [];
-  #broker: Broker;
-  #restarting: Promise<void> | null = null;
-  #isClosed = false;
-  #nextId = 1;
-  #running = 0;
+  readonly #line: BrokerLine;
   #done = 0;
   #cached = 0;
 
-  constructor(options: LocalPoolOptions, workers: number, brokerOptions: BrokerOptions, broker: Broker) {
+  constructor(options: LocalPoolOptions, brokerOptions: BrokerOptions, line: BrokerLine) {
     this.#options = options;
     this.#brokerOptions = brokerOptions;
-    this.workers = workers;
-    this.#mayRun = workers + AHEAD;
-    this.#broker = broker;
+    this.#line = line;
+    this.workers = brokerOptions.workers;
     this.languages = options.languages;
-    this.isolation = broker.isolation;
+    this.isolation = line.isolation;
   }
 
   readonly stats = (): PoolStats => ({
-    waiting: this.#queue.length,
-    running: this.#running,
+    ...this.#line.stats(),
     done: this.#done,
     cached: this.#cached,
   });
 
-  readonly brokerPid = (): number => this.#broker.pid;
-  survivors = (): Promise<readonly number[]> => this.#broker.survivors();
+  readonly brokerPid = (): number => this.#line.pid();
+  survivors = (): Promise<readonly number[]> => this.#line.survivors();
 
   async verify(submission: Submission): Promise<Verdict> {
     const { task, program } = submission;
@@ -261,7 +227,9 @@ class BrokeredPool implements LocalPool {
     if (!mayLackTool(language, result)) return null;
     const known = this.#missingTools.get(language.name);
     if (known) return known;
-    const asked = this.#once(this.#plainJob({ language, program: "", inputs: [""] }), null).then(missingTool);
+    const asked = this.#line
+      .run(this.#plainJob({ language, program: "", inputs: [""] }), null)
+      .then(missingTool);
     this.#missingTools.set(language.name, asked);
     return asked;
   }
@@ -316,7 +284,7 @@ class BrokeredPool implements LocalPool {
   }
 
   async runStreamed(run: ProgramRun, streams: Streams): Promise<JobResult> {
-    const result = await this.#once(
+    const result = await this.#line.run(
       { ...this.#plainJob({ ...run, inputs: [""] }), isStreamed: true },
       streams,
     );
@@ -337,72 +305,23 @@ class BrokeredPool implements LocalPool {
   async #probe(language: Language): Promise<string | null> {
     if (language.probe === undefined) return null;
     const job = this.#plainJob({ language, program: "", inputs: [""], execute: language.probe });
-    const [test] = (await this.#once(job, null)).tests;
+    const [test] = (await this.#line.run(job, null)).tests;
     return test?.status === "accepted" ? test.stdout.trim() || test.stderr.trim() : null;
   }
 
   async #untilItWorks(job: Omit<Job, "id">): Promise<JobResult> {
-    let result = await this.#once(job, null);
+    let result = await this.#line.run(job, null);
     for (
       let retry = 0;
-      retry < (this.#options.retries ?? 2) && result.infrastructure !== null && !this.#isClosed;
+      retry < (this.#options.retries ?? 2) && result.infrastructure !== null && this.#line.isOpen();
       retry++
     ) {
-      result = await this.#once(job, null);
+      result = await this.#line.run(job, null);
     }
     return result;
   }
 
-  #once(job: Omit<Job, "id">, streams: Streams | null): Promise<JobResult> {
-    return new Promise((resolve) => {
-      this.#queue.push({ job: { ...job, id: this.#nextId++ }, streams, resolve });
-      this.#sendJobs();
-    });
-  }
-
-  #sendJobs(): void {
-    while (this.#running < this.#mayRun && this.#queue.length > 0) {
-      const queued = this.#queue.shift()!;
-      this.#running++;
-      void this.#throughBroker(queued).then((result) => {
-        this.#running--;
-        queued.resolve(result);
-        this.#sendJobs();
-      });
-    }
-  }
-
-  async #throughBroker({ job, streams }: Queued): Promise<JobResult> {
-    try {
-      if (this.#isClosed) throw new InfrastructureError("the pool was closed");
-      if (!this.#broker.isAlive()) await this.#restart();
-      const running = this.#broker.run(job, streams?.onOutput);
-      streams?.onReady((bytes) => this.#broker.sendInput(job.id, bytes));
-      return await running;
-    } catch (error) {
-      return {
-        id: job.id,
-        compile: null,
-        tests: [],
-        infrastructure: error instanceof Error ? error.message : String(error),
-      };
-    }
-  }
-
-  /** One restart for all that notice at once. */
-  #restart(): Promise<void> {
-    this.#restarting ??= startAsDemanded(this.#brokerOptions, this.#options.require ?? {})
-      .then((broker) => {
-        this.#broker = broker;
-      })
-      .finally(() => {
-        this.#restarting = null;
-      });
-    return this.#restarting;
-  }
-
-  async close(): Promise<void> {
-    this.#isClosed = true;
-    await this.#broker.close();
+  close(): Promise<void> {
+    return this.#line.close();
   }
 }
