@@ -3,7 +3,7 @@ import { ConfigError } from "../core/index.js";
 import { type CompiledFunction, compile, type Provider } from "../tensor/index.js";
 import { decoderLogits } from "./decoder.js";
 import type { PolicyFolder } from "./folder.js";
-import { weightSpecs } from "./weights.js";
+import { weightSpecs } from "./weight-specs.js";
 
 /** Sequences are padded up to a multiple of this, so that few graphs serve many lengths. */
 const LENGTH_STEP = 32;

@@ -3,7 +3,12 @@ import { execFileSync } from "node:child_process";
 import { lstatSync, readlinkSync } from "node:fs";
 import { join } from "node:path";
 import { ConfigError, packageRoot } from "../core/index.js";
-import type { Supervisor } from "./sandbox.js";
+
+/** The program that is pid 1 of a sandbox, in two makes with one protocol. */
+export interface Supervisor {
+  readonly kind: "c" | "perl";
+  readonly path: string;
+}
 
 export interface Bubblewrap {
   readonly path: string;

@@ -6,16 +6,9 @@ import { setTimeout as sleep } from "node:timers/promises";
 import { ConfigError, InfrastructureError } from "../core/index.js";
 import { FIRST_UID, PATH } from "./bubblewrap.js";
 import type { Cgroup } from "./cgroup.js";
+import type { ContainerTool } from "./job.js";
 import type { SandboxPlan } from "./sandbox.js";
 import type { Wall } from "./wall.js";
-
-export const CONTAINER_TOOLS = ["podman", "docker"] as const;
-
-export interface ContainerTool {
-  readonly name: (typeof CONTAINER_TOOLS)[number];
-  /** As it prints it: "podman version 4.3.1". */
-  readonly version: string;
-}
 
 /** A container's name: its broker's pid first, so that what a killed broker left can be told from what is in use. */
 const PREFIX = "retort-";

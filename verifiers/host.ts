@@ -3,13 +3,8 @@ import { existsSync, readFileSync } from "node:fs";
 import { ConfigError, InfrastructureError } from "../core/index.js";
 import { FIRST_UID, findBubblewrap, refusal } from "./bubblewrap.js";
 import { findCgroups } from "./cgroup.js";
-import {
-  type ContainerTool,
-  findContainerTool,
-  imageEnvironment,
-  removeStaleContainers,
-} from "./container.js";
-import type { BrokerOptions, Isolation } from "./job.js";
+import { findContainerTool, imageEnvironment, removeStaleContainers } from "./container.js";
+import type { BrokerOptions, ContainerTool, Isolation } from "./job.js";
 import { openSandbox } from "./open-sandbox.js";
 import { FLAG_NO_PROC, type RunLimits } from "./protocol.js";
 import type { Host, Sandbox } from "./sandbox.js";

@@ -1,7 +1,8 @@
 /** Running programs without judging them. */
 import type { Limits, TestOutcome } from "../core/index.js";
 import { InfrastructureError } from "../core/index.js";
-import type { LocalPool, Streams } from "./pool.js";
+import type { Streams } from "./broker-line.js";
+import type { LocalPool } from "./pool.js";
 
 export interface ProgramToRun {
   readonly language: string;

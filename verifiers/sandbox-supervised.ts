@@ -1,6 +1,7 @@
 /** A sandbox whose pid 1 is our supervisor: one outer wall for a program, each run in namespaces of its own inside. */
 import { constants } from "node:os";
 import { InfrastructureError } from "../core/index.js";
+import type { Supervisor } from "./bubblewrap.js";
 import { type Cgroup, createCgroup } from "./cgroup.js";
 import {
   FLAG_COMPILE,
@@ -20,7 +21,6 @@ import {
   type SandboxFile,
   type SandboxPlan,
   type SandboxRun,
-  type Supervisor,
 } from "./sandbox.js";
 import { removeCgroup, untilExit } from "./teardown.js";
 import type { Wall } from "./wall.js";

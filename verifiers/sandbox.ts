@@ -1,16 +1,10 @@
 /** What a sandbox is: opened for one program, fed with runs, closed. */
 
 import type { Bubblewrap } from "./bubblewrap.js";
-import { PATH } from "./bubblewrap.js";
+import { PATH, type Supervisor } from "./bubblewrap.js";
 import type { CgroupParents } from "./cgroup.js";
-import type { ContainerTool } from "./container.js";
+import type { ContainerTool } from "./job.js";
 import type { RunLimits, RunReport } from "./protocol.js";
-
-/** The program that is pid 1 of a sandbox, in two makes with one protocol. */
-export interface Supervisor {
-  readonly kind: "c" | "perl";
-  readonly path: string;
-}
 
 /** What this machine has to build sandboxes from; `probeHost` finds it. */
 export interface Host {

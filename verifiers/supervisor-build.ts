@@ -15,8 +15,7 @@ import {
 import { homedir, tmpdir } from "node:os";
 import { join } from "node:path";
 import { ConfigError, packageRoot } from "../core/index.js";
-import { PERL } from "./bubblewrap.js";
-import type { Supervisor } from "./sandbox.js";
+import { PERL, type Supervisor } from "./bubblewrap.js";
 
 export interface SupervisorBuild {
   /** null: no C compiler, or it failed; the one in Perl then takes its place. */

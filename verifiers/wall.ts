@@ -2,9 +2,16 @@
 import { type ChildProcess, spawn } from "node:child_process";
 import { closeSync, openSync } from "node:fs";
 import type { Readable, Writable } from "node:stream";
-import { type Bubblewrap, FIRST_UID, HOSTS_FILE, PATH, supervisedArguments } from "./bubblewrap.js";
+import {
+  type Bubblewrap,
+  FIRST_UID,
+  HOSTS_FILE,
+  PATH,
+  type Supervisor,
+  supervisedArguments,
+} from "./bubblewrap.js";
 import type { Cgroup } from "./cgroup.js";
-import type { SandboxPlan, Supervisor } from "./sandbox.js";
+import type { SandboxPlan } from "./sandbox.js";
 
 export interface Wall {
   /** Of bubblewrap, or of the container tool. */
