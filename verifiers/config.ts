@@ -1,7 +1,7 @@
 /** The `verifier` section of a run. */
 import { z } from "zod";
 import { Limits } from "../core/index.js";
-import { BACKENDS } from "./job.js";
+import { BACKENDS } from "./backend.js";
 import { Requirements } from "./requirements.js";
 
 const hasPassword = (url: string): boolean => URL.canParse(url) && new URL(url).password !== "";

@@ -4,9 +4,9 @@ import { writeFileSync } from "node:fs";
 import { join } from "node:path";
 import { setTimeout as sleep } from "node:timers/promises";
 import { ConfigError, InfrastructureError } from "../core/index.js";
+import type { ContainerTool } from "./backend.js";
 import { FIRST_UID, PATH } from "./bubblewrap.js";
 import type { Cgroup } from "./cgroup.js";
-import type { ContainerTool } from "./job.js";
 import type { SandboxPlan } from "./sandbox.js";
 import type { Wall } from "./wall.js";
 

@@ -1,10 +1,11 @@
 /** What the broker knows of the machine, probed once by running something in a real sandbox. */
 import { existsSync, readFileSync } from "node:fs";
 import { ConfigError, InfrastructureError } from "../core/index.js";
+import type { ContainerTool } from "./backend.js";
 import { FIRST_UID, findBubblewrap, refusal } from "./bubblewrap.js";
 import { findCgroups } from "./cgroup.js";
 import { findContainerTool, imageEnvironment, removeStaleContainers } from "./container.js";
-import type { BrokerOptions, ContainerTool, Isolation } from "./job.js";
+import type { BrokerOptions, Isolation } from "./job.js";
 import { openSandbox } from "./open-sandbox.js";
 import { FLAG_NO_PROC, type RunLimits } from "./protocol.js";
 import type { Host, Sandbox } from "./sandbox.js";

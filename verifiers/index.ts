@@ -1,3 +1,5 @@
+export type { Backend } from "./backend.js";
+export { BACKENDS } from "./backend.js";
 export type { LanguageCheck } from "./check-languages.js";
 export { checkLanguages, judgeTrial } from "./check-languages.js";
 export { sameOutput } from "./comparators.js";
@@ -5,8 +7,7 @@ export { RedisConfig, VerifierConfig } from "./config.js";
 export { extractProgram } from "./extract.js";
 export type { FeedbackOptions } from "./feedback.js";
 export { testFeedback } from "./feedback.js";
-export type { Backend, Isolation } from "./job.js";
-export { BACKENDS } from "./job.js";
+export type { Isolation } from "./job.js";
 export type { ExampleKind } from "./language-examples.js";
 export {
   EXAMPLE_KINDS,

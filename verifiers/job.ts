@@ -1,20 +1,10 @@
 /** What crosses between the pool and the broker process. */
 import type { ComparatorName, TestOutcome } from "../core/index.js";
+import type { Backend } from "./backend.js";
 import type { Supervisor } from "./bubblewrap.js";
 import type { Language } from "./languages.js";
 import type { ProgramFile } from "./program-files.js";
 import type { RunLimits } from "./protocol.js";
-
-/** What builds the outer wall of a sandbox. */
-export const BACKENDS = ["bubblewrap", "podman", "docker"] as const;
-export type Backend = (typeof BACKENDS)[number];
-
-/** A container tool that is here. */
-export interface ContainerTool {
-  readonly name: Exclude<Backend, "bubblewrap">;
-  /** As it prints it: "podman version 4.3.1". */
-  readonly version: string;
-}
 
 /** A checker program, ready to be run: exit 0 accepts an output, 1 refuses it. */
 export interface CheckerPlan {

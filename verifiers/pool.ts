@@ -2,10 +2,11 @@
 import { availableParallelism } from "node:os";
 import type { Limits, Task, Verdict } from "../core/index.js";
 import { ConfigError, InfrastructureError } from "../core/index.js";
+import type { Backend } from "./backend.js";
 import { type BrokerLine, openBrokerLine, type Streams } from "./broker-line.js";
 import { checkerPlan } from "./checker-plan.js";
 import type { FeedbackOptions } from "./feedback.js";
-import type { Backend, BrokerOptions, Isolation, Job, JobResult } from "./job.js";
+import type { BrokerOptions, Isolation, Job, JobResult } from "./job.js";
 import type { LanguageSet } from "./language-set.js";
 import { imageOf, type Language } from "./languages.js";
 import { compileLimits, testLimits } from "./limits.js";

@@ -1,9 +1,9 @@
 /** What a sandbox is: opened for one program, fed with runs, closed. */
 
+import type { ContainerTool } from "./backend.js";
 import type { Bubblewrap } from "./bubblewrap.js";
 import { PATH, type Supervisor } from "./bubblewrap.js";
 import type { CgroupParents } from "./cgroup.js";
-import type { ContainerTool } from "./job.js";
 import type { RunLimits, RunReport } from "./protocol.js";
 
 /** What this machine has to build sandboxes from; `probeHost` finds it. */

@@ -4,8 +4,9 @@ import { hostname, totalmem } from "node:os";
 import { Worker } from "bullmq";
 import type { Redis } from "ioredis";
 import { ConfigError } from "../../core/index.js";
+import type { Backend } from "../backend.js";
 import { checkLanguages } from "../check-languages.js";
-import type { Backend } from "../job.js";
+
 import type { LanguageSet } from "../language-set.js";
 import type { Language } from "../languages.js";
 import { createLocalPool, type LocalPool } from "../pool.js";
