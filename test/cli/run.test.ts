@@ -67,12 +67,13 @@ test("languages lists what is shipped; check says of each whether it works here"
   expect(listed.map(({ name }) => name)).toEqual(
     expect.arrayContaining(["bash", "c", "javascript", "lua", "python"]),
   );
-  expect(new Set(listed.map(({ status }) => status))).toEqual(new Set(["unchecked"]));
-  const { code, stdout } = await retort(["languages", "check", "--json"]);
+  expect(listed.find(({ name }) => name === "lua")).toMatchObject({ status: "unchecked" });
+  const some = ["bash", "c", "lua"];
+  const { code, stdout } = await retort(["languages", "check", ...some, "--json"]);
   const checked = JSON.parse(stdout) as Record<string, unknown>[];
   expect([code, checked.map((row) => Object.keys(row).join())]).toEqual([
     0,
-    listed.map(() => "name,status,version,install"),
+    some.map(() => "name,status,version,install"),
   ]);
   expect(checked.find(({ name }) => name === "lua")).toMatchObject({
     status: "ok",
@@ -88,5 +89,5 @@ test("a language of one's own is a YAML file in a folder", async () => {
   const own = ["--languages", folder];
   const { stdout } = await retort(["run", "--language", "upper", ...own, program("t", "hello")]);
   expect(stdout).toBe("HELLO");
-  expect((await retort(["languages", "check", ...own])).stdout).toMatch(/^upper\s+ok/m);
+  expect((await retort(["languages", "check", "upper", ...own])).stdout).toMatch(/^upper\s+ok/m);
 });

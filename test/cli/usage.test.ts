@@ -50,7 +50,7 @@ test.each([
   { args: ["train"], says: "missing required argument 'run.yaml'" },
   { args: ["train", "a.yaml", "b.yaml"], says: "too many arguments" },
   { args: ["train", "a.yaml", "--rsume"], says: "(Did you mean --resume?)" },
-  { args: ["eval", "--tasks", "t.jsonl"], says: "required option '--out <file>' not specified" },
+  { args: ["eval", "--tasks", "t.jsonl"], says: "retort eval: need --out FILE." },
   {
     args: ["eval", "--tasks", "t", "--out", "o", "--references", "--workers", "0"],
     says: "Need an integer of 1 or more.",

@@ -459,5 +459,5 @@ test("no more exercises are under way than asked for, and requests keep their di
   expect(summary.rewritten).toBe(6);
   expect(model!.most()).toBeLessThanOrEqual(2);
   const times = model!.seen.map(({ atMs }) => atMs);
-  expect(times.at(-1)! - times[0]!).toBeGreaterThan(5 * 200 * 0.8);
+  expect(times.at(-1)! - times[0]!).toBeGreaterThan(5 * 200 * 0.5); // without the distance: some 50 ms
 });

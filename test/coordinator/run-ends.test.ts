@@ -148,13 +148,13 @@ test("where our machinery fails throughout there is no reward at all, and nothin
 });
 
 test("a language that no file defines is refused before the run starts", async () => {
-  writeTasks(join(root, "cobol.jsonl"), [digitTask(1, { language: "cobol" })]);
+  writeTasks(join(root, "intercal.jsonl"), [digitTask(1, { language: "intercal" })]);
   const { file, run, dir } = prepared();
-  const args = [file, ...dir, ...set(`tasks.train=${join(root, "cobol.jsonl")}`)];
+  const args = [file, ...dir, ...set(`tasks.train=${join(root, "intercal.jsonl")}`)];
   const { code, stderr } = await startTraining(args).outcome;
   expect(code).toBe(2);
   expect(stderr).toContain("retort: task digit/1: language: need one of");
-  expect(stderr).toContain('got "cobol"');
+  expect(stderr).toContain('got "intercal"');
   expect(metrics(run)).toEqual([]);
 });
 

@@ -119,7 +119,7 @@ export const COMPILE_TIME: readonly Case[] = [
     language: "macro",
     program: `${OUT}; (setsid sh -c "while :; do printf '#!/bin/sh\\necho changed\\n' > /w/out; done" >/dev/null 2>&1 &); sleep 0.1; ${OUT}`,
     tests: TWICE,
-    want: ["accepted", "wrong_answer", "runtime_error"],
+    want: ["accepted", "wrong_answer", "runtime_error", "compile_error"],
   },
   {
     name: "a compile step that kills its parent and everything else",

@@ -172,6 +172,7 @@ export const KINDS_OF_TIME: readonly Case[] = [
     ),
     limits: { time_s: 10 },
     want: ["accepted", "time_limit"],
+    onlySupervisor: "the shell's ulimit knows no limit of pending signals",
   },
   {
     name: "a light test after a heavy one is not slower for it",
