@@ -1,6 +1,12 @@
 import { availableParallelism } from "node:os";
 import { ConfigError, type Task } from "../core/index.js";
-import { type DecoderConfig, type PolicyFolder, readPolicy } from "../policy/index.js";
+import {
+  type DecoderConfig,
+  policyFolder as folderOfPolicy,
+  isAdapterFolder,
+  type PolicyFolder,
+  readPolicy,
+} from "../policy/index.js";
 import { hasTeacher, loadRewardFunction, type RewardFunction } from "../trainer/index.js";
 import { type LanguageSet, loadLanguages } from "../verifiers/index.js";
 import type { AttemptContext } from "./attempts.js";
@@ -67,7 +73,7 @@ export async function openRun(config: RunConfig, progress: Progress, folder: str
     const reward = config.tasks.reward === undefined ? null : await loadRewardFunction(config.tasks.reward);
     const policyFolder = await preparePolicy(config, folder, runner, progress);
     await runner.close();
-    const policy = withAdapter(readPolicy(policyFolder), config);
+    const policy = withAdapter(readPolicy(policyFolder), config, policyFolder);
     const threads = config.policy.threads ?? availableParallelism();
     const environment = await currentEnvironment({ provider, threads, verifier, languages: used });
     const change = await recordEnvironment(folder, environment);
@@ -83,7 +89,7 @@ export async function openRun(config: RunConfig, progress: Progress, folder: str
       totalSteps: config.run.steps,
       temperature: config.rollout.temperature,
     });
-    return assemble(config, { policy, policyFolder, host, verifier, tasks, languages, reward });
+    return assemble(config, { policy, host, verifier, tasks, languages, reward });
   } catch (error) {
     await runner.close();
     await verifier.close();
@@ -91,9 +97,21 @@ export async function openRun(config: RunConfig, progress: Progress, folder: str
   }
 }
 
-/** @throws ConfigError for an optimizer that an adapter cannot be learned with */
-function withAdapter(policy: PolicyFolder, { policy: { lora }, optimizer }: RunConfig): PolicyFolder {
+/** @throws ConfigError for an optimizer, or a policy, that an adapter cannot be learned with */
+function withAdapter(
+  policy: PolicyFolder,
+  { policy: { lora }, optimizer }: RunConfig,
+  path: string,
+): PolicyFolder {
   if (lora === null) return policy;
+  // Its checkpoints would name a base without the first adapter, and open as another policy.
+  if (isAdapterFolder(folderOfPolicy(path)))
+    throw new ConfigError({
+      at: "policy.path",
+      got: path,
+      need: "whole weights under policy.lora, not another adapter",
+      fix: `Merge it first: retort export --policy ${path} --out merged`,
+    });
   if (optimizer.type === "adamw") return { ...policy, config: { ...policy.config, lora } };
   throw new ConfigError({
     at: "optimizer.type",
@@ -112,7 +130,6 @@ export async function closeRun(run: OpenRun): Promise<void> {
 
 interface Parts {
   readonly policy: PolicyFolder;
-  readonly policyFolder: string;
   readonly host: PolicyHost;
   readonly verifier: OpenedPool;
   readonly tasks: TaskSets;
@@ -120,10 +137,7 @@ interface Parts {
   readonly reward: RewardFunction | null;
 }
 
-function assemble(
-  config: RunConfig,
-  { policy, policyFolder, host, verifier, tasks, languages, reward }: Parts,
-): OpenRun {
+function assemble(config: RunConfig, { policy, host, verifier, tasks, languages, reward }: Parts): OpenRun {
   const { rollout, run, objective } = config;
   const prompts = {
     tokenizer: policy.tokenizer,
@@ -173,7 +187,7 @@ function assemble(
   return {
     config,
     decoder: policy.config,
-    policyFolder,
+    policyFolder: policy.folder,
     step,
     evaluator,
     evaluationSets: tasks.evaluation,

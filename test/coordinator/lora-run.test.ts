@@ -53,6 +53,19 @@ test("a checkpoint is exported as one folder of whole weights that says what the
   expect((await retort(["export", "--policy", checkpoint, "--out", merged])).code).toBe(2);
 });
 
+test("a checkpoint is a policy to start from, with its tokenizer, but not one to put another adapter on", async () => {
+  const from = ["--set", `policy.path=${join(whole, "checkpoints", "step-000006")}`];
+  const next = join(root, "next");
+  await train([file, ...from, "--set", "run.steps=2", "--set", `run.dir=${next}`]);
+  const { tokenizer } = readPolicy(join(next, "checkpoints", "step-000002"));
+  expect(tokenizer.vocabulary).toBe(readPolicy(join(root, "policy")).tokenizer.vocabulary);
+
+  const again = ["train", file, ...from, "--set", "policy.lora.rank=4"];
+  const { code, stderr } = await retort([...again, "--set", `run.dir=${join(root, "twice")}`]);
+  expect(code).toBe(2);
+  expect(stderr).toContain("policy.path: need whole weights under policy.lora, not another adapter");
+}, 60_000);
+
 test("Muon is refused before anything starts, with what to set instead", async () => {
   const args = ["train", file, "--set", "policy.lora.rank=4", "--set", "optimizer.type=muon"];
   const { code, stderr } = await retort([...args, "--set", `run.dir=${join(root, "muon")}`]);
