@@ -4,7 +4,7 @@
  * values leave the graph) or in device buffers that never cross (webgpu, cuda).
  */
 import type { DecoderConfig } from "../policy/index.js";
-import type { HostArray, Provider, Value } from "../tensor/index.js";
+import { disposeValues, type HostArray, type Provider, type Value } from "../tensor/index.js";
 
 /** Prompts prefilled in one call; short batches are padded, so every prompt runs in the same compiled shape. */
 export const PREFILL_ROWS = 4;
@@ -66,6 +66,5 @@ export function padPrompts(
 export const asFloats = (value: Value | undefined): Float32Array => value as HostArray as Float32Array;
 
 /** Gives device memory back; host arrays need nothing. */
-export function releaseAll(values: Readonly<Record<string, Value>>): void {
-  for (const value of Object.values(values)) if ("dispose" in value) value.dispose();
-}
+export const releaseAll = (values: Readonly<Record<string, Value>>): void =>
+  disposeValues(Object.values(values));

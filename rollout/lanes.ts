@@ -1,6 +1,6 @@
 import { Worker } from "node:worker_threads";
 import { builtModule, InfrastructureError } from "../core/index.js";
-import type { HostArray, Value } from "../tensor/index.js";
+import { type HostArray, readValue, type Value } from "../tensor/index.js";
 import type { EngineOptions, SamplingEngine } from "./lane.js";
 import type { LaneAnswer, LaneRequest } from "./lane-worker.js";
 import type { GroupRequest, SampledSequence, SamplingOptions, SamplingStats } from "./slot-loop.js";
@@ -94,12 +94,7 @@ function startLane(options: EngineOptions, slots: number, threads: number): Lane
 
 const onHost = async (weights: Readonly<Record<string, Value>>): Promise<Record<string, HostArray>> =>
   Object.fromEntries(
-    await Promise.all(
-      Object.entries(weights).map(async ([name, value]) => [
-        name,
-        "read" in value ? await value.read() : value,
-      ]),
-    ),
+    await Promise.all(Object.entries(weights).map(async ([name, value]) => [name, await readValue(value)])),
   );
 
 /**

@@ -1,4 +1,5 @@
 import { cast } from "./arithmetic.js";
+import { boundInputs, externalData, fileTensorsOf, withBound } from "./bound.js";
 import type { TracedFunction } from "./differentiate.js";
 import { eagerFunction } from "./eager.js";
 import { type Dialect, Graph, neededNodes, PLAIN_DIALECT, type Value } from "./graph.js";
@@ -6,7 +7,7 @@ import { defineKernels } from "./kernels/index.js";
 import { encodeModel } from "./onnx.js";
 import { openSession } from "./session.js";
 import { recordedValue, tensorOf, whileTracing } from "./trace-backend.js";
-import type { CompiledFunction, TensorSpec } from "./values.js";
+import type { CompiledFunction, Signature, TensorSpec, Value as TensorValue } from "./values.js";
 
 defineKernels();
 
@@ -25,6 +26,16 @@ export interface CompileOptions {
   readonly name?: string;
   /** Write ONNX Runtime's profile here when the function is disposed of. */
   readonly profilePath?: string;
+  /**
+   * Inputs whose value never changes: `run` is not fed them. On cpu a FileTensor is memory-mapped, so that it exists once
+   * however many functions are bound to it; elsewhere bind what `placeOn` gives. They must outlive the function.
+   */
+  readonly bound?: Readonly<Record<string, TensorValue>>;
+  /**
+   * Whether ONNX Runtime keeps the memory of intermediate results between runs, on cpu: faster, and every function then
+   * holds its own peak. Default: yes.
+   */
+  readonly arena?: boolean;
 }
 
 const CPU: Dialect = { fusedMatMul: true, racingScatter: true, inverseOfNorm: true, missing: new Set() };
@@ -64,33 +75,63 @@ export function record(
   return { graph, inputs, outputs };
 }
 
+/** A function recorded for fixed shapes and one provider: compiled once for each set of bound values. */
+export interface RecordedFunction {
+  /** Nodes, inputs and outputs; all inputs, since nothing is bound yet. */
+  readonly signature: Signature;
+  compile(options?: Omit<CompileOptions, "provider">): Promise<CompiledFunction>;
+}
+
 /**
- * Compiles a function for fixed shapes.
+ * Records a function for fixed shapes.
  * @param fn - pure: same ops whatever the inputs hold; it may take gradients (`valueAndGradients`)
  * @param specs - its inputs
  */
+export function recordFunction(
+  fn: TracedFunction,
+  specs: Readonly<Record<string, TensorSpec>>,
+  provider: Provider,
+): RecordedFunction {
+  const recording = record(fn, specs, DIALECTS[provider]);
+  const nodeCount = neededNodes(recording.graph, Object.values(recording.outputs)).length;
+  const signature = { inputs: specs, outputs: mapValues(recording.outputs, specOf), nodeCount };
+  return {
+    signature,
+    compile: async (options = {}) => {
+      const { keepOnDevice = [] } = options;
+      const bound = boundInputs(specs, options.bound ?? {});
+      if (provider === "tensorflow") return withBound(eagerFunction(fn, signature, keepOnDevice), bound);
+      const mapped = provider === "cpu" ? fileTensorsOf(bound) : {};
+      const external = externalData(mapped, recording.inputs);
+      const fed = Object.entries(recording.inputs).filter(([name]) => mapped[name] === undefined);
+      const model = encodeModel(
+        recording.graph,
+        options.name ?? "retort",
+        fed.map(([, value]) => value),
+        Object.values(recording.outputs),
+        external?.values,
+      );
+      const inputs = Object.fromEntries(fed.map(([name]) => [name, specs[name]!]));
+      const session = await openSession(
+        model,
+        { ...signature, inputs },
+        { ...options, provider, ...(external === null ? {} : { externalFolder: external.folder }) },
+      );
+      return withBound(
+        session,
+        Object.fromEntries(Object.entries(bound).filter(([name]) => mapped[name] === undefined)),
+      );
+    },
+  };
+}
+
+/** Compiles a function for fixed shapes, see `recordFunction`. */
 export async function compile(
   fn: TracedFunction,
   specs: Readonly<Record<string, TensorSpec>>,
-  options: CompileOptions,
+  { provider, ...options }: CompileOptions,
 ): Promise<CompiledFunction> {
-  const recording = record(fn, specs, DIALECTS[options.provider]);
-  const outputs = mapValues(recording.outputs, specOf);
-  if (options.provider === "tensorflow") {
-    const nodeCount = neededNodes(recording.graph, Object.values(recording.outputs)).length;
-    return eagerFunction(fn, { inputs: specs, outputs, nodeCount }, options.keepOnDevice ?? []);
-  }
-  const model = encodeModel(
-    recording.graph,
-    options.name ?? "retort",
-    Object.values(recording.inputs),
-    Object.values(recording.outputs),
-  );
-  return openSession(
-    model,
-    { inputs: specs, outputs, nodeCount: model.nodeCount },
-    { ...options, provider: options.provider },
-  );
+  return recordFunction(fn, specs, provider).compile(options);
 }
 
 const specOf = (value: Value): TensorSpec => ({

@@ -62,7 +62,7 @@ class EagerTensor implements DeviceTensor {
 function inputTensor(spec: TensorSpec, value: Value): tf.Tensor {
   if (value instanceof EagerTensor) return value.tensor;
   const data = isHostArray(value) ? value : value instanceof HostTensor ? value.data : null;
-  if (!data) throw new Error("a tensor on another device was fed to this function");
+  if (!data) throw new Error("a tensor of a file or another device was fed to this function; see placeOn");
   return tf.tensor(data, [...spec.shape], spec.dtype);
 }
 

@@ -1,4 +1,10 @@
-export { type CompileOptions, compile, type Provider } from "./compile.js";
+export {
+  type CompileOptions,
+  compile,
+  type Provider,
+  type RecordedFunction,
+  recordFunction,
+} from "./compile.js";
 export { availableProviders, softwareVulkanEnvironment } from "./devices.js";
 export {
   type LossWithExtras,
@@ -8,5 +14,17 @@ export {
   valueAndGradients,
 } from "./differentiate.js";
 export { useTensorflowBackend } from "./eager.js";
+export { placeOn } from "./place.js";
 export { type NodeProfile, readProfile } from "./profile.js";
-export type { CompiledFunction, DeviceTensor, HostArray, TensorSpec, Value } from "./values.js";
+export {
+  type CompiledFunction,
+  type DeviceTensor,
+  disposeValues,
+  type FileTensor,
+  type HostArray,
+  isFileTensor,
+  isHostArray,
+  readValue,
+  type TensorSpec,
+  type Value,
+} from "./values.js";

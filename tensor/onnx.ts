@@ -86,12 +86,34 @@ class Names {
   }
 }
 
-/** Writes the nodes that the outputs need, and the constants that those need. */
+/** Where the elements of a value stand: `location` relative to the folder that the session is told. */
+export interface ExternalData {
+  readonly location: string;
+  readonly offset: number;
+  readonly bytes: number;
+}
+
+function externalProto(name: string, value: Value, { location, offset, bytes }: ExternalData): object {
+  const entries = { location, offset, length: bytes };
+  return {
+    name,
+    dims: value.shape,
+    data_type: onnxType(value.type),
+    data_location: 1,
+    external_data: Object.entries(entries).map(([key, entry]) => ({ key, value: String(entry) })),
+  };
+}
+
+/**
+ * Writes the nodes that the outputs need, and the constants that those need.
+ * @param external - inputs of the recorded function that are read from files, and are no inputs of the model
+ */
 export function encodeModel(
   graph: Graph,
   name: string,
   inputs: readonly Value[],
   recorded: readonly Value[],
+  external: ReadonlyMap<Value, ExternalData> = new Map(),
 ): OnnxModel {
   const outputs = recorded.map((value) => graph.current(value));
   const names = new Names(inputs, outputs);
@@ -106,7 +128,8 @@ export function encodeModel(
     initializer: [...constants]
       .filter((value) => !isLargeFill(value))
       .map((value) => tensorProto(names.of(value), value.type, value.shape, value.constant!))
-      .concat(fills.map((value) => shapeProto(value, names))),
+      .concat(fills.map((value) => shapeProto(value, names)))
+      .concat([...external].map(([value, data]) => externalProto(names.of(value), value, data))),
     node: [
       ...fills.map((value) => fillNode(value, names)),
       ...nodes.map((node) => nodeProto(node, names)),

@@ -23,6 +23,10 @@ export interface SessionOptions {
   readonly deterministic?: boolean;
   readonly name?: string;
   readonly profilePath?: string;
+  /** Keep the memory of intermediate results between runs. Default: yes. */
+  readonly arena?: boolean;
+  /** Folder that external data is relative to. */
+  readonly externalFolder?: string;
 }
 
 function sessionOptions(options: SessionOptions, signature: Signature): ort.InferenceSession.SessionOptions {
@@ -39,6 +43,7 @@ function sessionOptions(options: SessionOptions, signature: Signature): ort.Infe
     intraOpNumThreads: threads,
     interOpNumThreads: 1,
     logSeverityLevel: 3,
+    ...(options.arena === false ? { enableCpuMemArena: false, enableMemPattern: false } : {}),
     ...(kept.size > 0 ? { preferredOutputLocation: Object.fromEntries(locations) } : {}),
     ...(options.profilePath ? { enableProfiling: true, profileFilePrefix: options.profilePath } : {}),
     extra: {
@@ -48,6 +53,13 @@ function sessionOptions(options: SessionOptions, signature: Signature): ort.Infe
         // by others: a decoding step of 64 sequences (3.5M parameters) 33 ms with spinning, 11 ms without; on idle cores
         // 6.9 and 7.4 ms, and a training step the same.
         "intra_op.allow_spinning": "0",
+        // Packing would copy the weights that all sessions share as pages of one file.
+        ...(options.externalFolder === undefined
+          ? {}
+          : {
+              disable_prepacking: "1",
+              model_external_initializers_file_folder_path: options.externalFolder,
+            }),
       },
     },
   };
@@ -85,7 +97,7 @@ export async function openSession(
 function feedTensor(spec: TensorSpec, value: Value): ort.Tensor {
   if (value instanceof BufferTensor) return value.tensor;
   const data = isHostArray(value) ? value : value instanceof HostTensor ? value.data : null;
-  if (!data) throw new Error("a tensor on another device was fed to this session");
+  if (!data) throw new Error("a tensor of a file or another device was fed to this session; see placeOn");
   return new ort.Tensor(spec.dtype, data, spec.shape);
 }
 

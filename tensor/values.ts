@@ -1,4 +1,7 @@
 /** What goes into a compiled function and what comes out. */
+import { closeSync, openSync, readSync } from "node:fs";
+import { InfrastructureError } from "../core/index.js";
+
 export type HostArray = Float32Array | Int32Array;
 
 export interface TensorSpec {
@@ -15,10 +18,21 @@ export interface DeviceTensor {
   dispose(): void;
 }
 
-export type Value = HostArray | DeviceTensor;
+/**
+ * A float32 tensor that stands in a file: row-major, little-endian, `offset` bytes from its start. Plain data, so that it
+ * can be posted to other threads.
+ */
+export interface FileTensor {
+  readonly file: string;
+  readonly offset: number;
+  readonly spec: TensorSpec;
+}
+
+export type Value = HostArray | DeviceTensor | FileTensor;
 
 /** Inputs, outputs and size of a recorded function. */
 export interface Signature {
+  /** Those that `run` is fed: without the bound ones. */
   readonly inputs: Readonly<Record<string, TensorSpec>>;
   readonly outputs: Readonly<Record<string, TensorSpec>>;
   /** Nodes of the recorded graph, before ONNX Runtime optimises it. */
@@ -37,13 +51,45 @@ export interface CompiledFunction extends Signature {
   dispose(): Promise<void>;
 }
 
-const elements = (spec: TensorSpec): number => spec.shape.reduce((size, length) => size * length, 1);
+export const elements = (spec: TensorSpec): number => spec.shape.reduce((size, length) => size * length, 1);
 
 const describe = (spec: TensorSpec): string => `${spec.dtype} [${spec.shape.join(", ")}]`;
 
 /** Whether a value holds its elements in this process's memory as a plain array. */
 export const isHostArray = (value: Value): value is HostArray =>
   value instanceof Float32Array || value instanceof Int32Array;
+
+/** Whether a value stands in a file. */
+export const isFileTensor = (value: Value): value is FileTensor => "file" in value;
+
+/** A value's elements in host memory, in row-major order; a host array itself, not a copy. */
+export async function readValue(value: Value): Promise<HostArray> {
+  if (isHostArray(value)) return value;
+  return isFileTensor(value) ? readFileTensor(value) : value.read();
+}
+
+/** Gives device memory back; host arrays and files need nothing. */
+export function disposeValues(values: Iterable<Value>): void {
+  for (const value of values) if ("dispose" in value) value.dispose();
+}
+
+/** @throws InfrastructureError when the file ends too early: it was whole when it was opened */
+export function readFileTensor({ file, offset, spec }: FileTensor): Float32Array {
+  const data = new Float32Array(elements(spec));
+  const bytes = new Uint8Array(data.buffer);
+  const fd = openSync(file, "r");
+  try {
+    for (let done = 0; done < bytes.length; ) {
+      // One read moves at most 2 GiB.
+      const count = readSync(fd, bytes, done, Math.min(bytes.length - done, 2 ** 30), offset + done);
+      if (count === 0) throw new InfrastructureError(`${file} became shorter while it was in use`);
+      done += count;
+    }
+  } finally {
+    closeSync(fd);
+  }
+  return data;
+}
 
 /** @throws Error that names the feed that does not fit */
 export function checkFeeds(specs: Signature["inputs"], feeds: Readonly<Record<string, Value>>): void {

@@ -1,5 +1,5 @@
 import { ConfigError } from "../core/index.js";
-import type { HostArray, Value } from "../tensor/index.js";
+import { disposeValues, readValue, type Value } from "../tensor/index.js";
 import { momentNames, type Shapes } from "./optimizer.js";
 import type { OptimizerConfig } from "./optimizer-config.js";
 
@@ -93,12 +93,7 @@ export function liveState(state: LearnerState, parts: StateParts): LiveState {
 }
 
 /** A value's elements in host memory. */
-export function hostArray(value: Value): Promise<HostArray> {
-  return value instanceof Float32Array || value instanceof Int32Array ? Promise.resolve(value) : value.read();
-}
+export const hostArray = readValue;
 
 /** Gives back the device memory of values that are no longer in use. */
-export function disposeAll(values: Iterable<Value>): void {
-  for (const value of values)
-    if (!(value instanceof Float32Array || value instanceof Int32Array)) value.dispose();
-}
+export const disposeAll = disposeValues;

@@ -1,0 +1,60 @@
+/** Inputs of a compiled function that are given once: files that the session maps, values that are fed in every run. */
+import { realpathSync } from "node:fs";
+import { dirname, parse, relative } from "node:path";
+import type { Value as Recorded } from "./graph.js";
+import type { ExternalData } from "./onnx.js";
+import {
+  type CompiledFunction,
+  checkFeeds,
+  elements,
+  type FileTensor,
+  isFileTensor,
+  type TensorSpec,
+  type Value,
+} from "./values.js";
+
+/** Those of the values that are inputs of the function. @throws Error that names the one which does not fit its input */
+export function boundInputs(
+  specs: Readonly<Record<string, TensorSpec>>,
+  values: Readonly<Record<string, Value>>,
+): Record<string, Value> {
+  const bound = Object.fromEntries(Object.entries(values).filter(([name]) => specs[name] !== undefined));
+  checkFeeds(Object.fromEntries(Object.keys(bound).map((name) => [name, specs[name]!])), bound);
+  return bound;
+}
+
+export const fileTensorsOf = (values: Readonly<Record<string, Value>>): Record<string, FileTensor> =>
+  Object.fromEntries(
+    Object.entries(values).flatMap(([name, value]) => (isFileTensor(value) ? [[name, value]] : [])),
+  );
+
+/**
+ * Where ONNX Runtime finds the files. It refuses data outside of one folder, also through a link.
+ * @returns null where nothing is in a file
+ */
+export function externalData(
+  mapped: Readonly<Record<string, FileTensor>>,
+  inputs: Readonly<Record<string, Recorded>>,
+): { folder: string; values: Map<Recorded, ExternalData> } | null {
+  const paths = new Map(
+    [...new Set(Object.values(mapped).map(({ file }) => file))].map((file) => [file, realpathSync(file)]),
+  );
+  if (paths.size === 0) return null;
+  const folders = new Set([...paths.values()].map(dirname));
+  const first = [...folders][0]!;
+  const folder = folders.size === 1 ? first : parse(first).root;
+  const values = new Map(
+    Object.entries(mapped).map(([name, { file, offset, spec }]) => [
+      inputs[name]!,
+      { location: relative(folder, paths.get(file)!), offset, bytes: elements(spec) * 4 },
+    ]),
+  );
+  return { folder, values };
+}
+
+/** The function with some of its inputs fed by itself. */
+export function withBound(fn: CompiledFunction, bound: Readonly<Record<string, Value>>): CompiledFunction {
+  if (Object.keys(bound).length === 0) return fn;
+  const inputs = Object.fromEntries(Object.entries(fn.inputs).filter(([name]) => bound[name] === undefined));
+  return { ...fn, inputs, run: (feeds) => fn.run({ ...feeds, ...bound }) };
+}

@@ -1,0 +1,64 @@
+/** Values that are put where a provider computes, once. */
+import * as ort from "onnxruntime-node";
+import { SharedSession } from "./buffer-tensor.js";
+import type { Provider } from "./compile.js";
+import { Graph, PLAIN_DIALECT } from "./graph.js";
+import { encodeModel } from "./onnx.js";
+import {
+  type DeviceTensor,
+  isFileTensor,
+  isHostArray,
+  readValue,
+  type TensorSpec,
+  type Value,
+} from "./values.js";
+
+/** One session for each type and rank: its input, on the GPU. Never closed: what it gives lives as long as it does. */
+const uploaders = new Map<string, Promise<SharedSession>>();
+
+function uploader({ dtype, shape }: TensorSpec): Promise<SharedSession> {
+  const key = `${dtype} ${shape.length}`;
+  let session = uploaders.get(key);
+  if (session === undefined) {
+    const graph = new Graph(PLAIN_DIALECT);
+    const input = graph.input(
+      "x",
+      shape.map(() => -1),
+      dtype,
+    );
+    session = ort.InferenceSession.create(encodeModel(graph, "upload", [input], [input]).bytes, {
+      executionProviders: ["webgpu"],
+      logSeverityLevel: 3,
+      preferredOutputLocation: "gpu-buffer",
+    }).then((opened) => new SharedSession(opened));
+    uploaders.set(key, session);
+  }
+  return session;
+}
+
+/** A value in a GPU buffer of webgpu, in this thread. */
+async function upload(spec: TensorSpec, value: Value): Promise<DeviceTensor> {
+  const session = await uploader(spec);
+  const data = await readValue(value);
+  const { o0 } = await session.session.run({ i0: new ort.Tensor(spec.dtype, data, spec.shape) });
+  return session.buffer(spec, o0!);
+}
+
+/**
+ * Puts values where a provider can be bound to them (`CompileOptions.bound`) without another copy: on cpu files stay
+ * files, on webgpu everything goes into GPU buffers, which the caller disposes of; else files are read.
+ * @param specs - of the values, by name
+ */
+export async function placeOn(
+  provider: Provider,
+  values: Readonly<Record<string, Value>>,
+  specs: Readonly<Record<string, TensorSpec>>,
+): Promise<Record<string, Value>> {
+  const placed: Record<string, Value> = {};
+  for (const [name, value] of Object.entries(values)) {
+    const isHere = isHostArray(value) || isFileTensor(value);
+    if (provider === "webgpu" && isHere) placed[name] = await upload(specs[name]!, value);
+    else placed[name] = provider === "cpu" || !isFileTensor(value) ? value : await readValue(value);
+  }
+  return placed;
+}
