@@ -8,10 +8,16 @@ export type Content = string | Uint8Array | Iterable<Uint8Array>;
 const piecesOf = (content: Content): Iterable<Uint8Array> =>
   typeof content === "string" ? [Buffer.from(content)] : content instanceof Uint8Array ? [content] : content;
 
+/** One write moves at most 2 GiB. */
+const MOST_WRITTEN = 2 ** 30;
+
 async function writeAll(file: FileHandle, content: Content): Promise<void> {
   for (const piece of piecesOf(content)) {
     let done = 0;
-    while (done < piece.byteLength) done += (await file.write(piece, done)).bytesWritten;
+    while (done < piece.byteLength) {
+      const length = Math.min(piece.byteLength - done, MOST_WRITTEN);
+      done += (await file.write(piece, done, length)).bytesWritten;
+    }
   }
 }
 

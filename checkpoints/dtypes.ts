@@ -41,9 +41,13 @@ export function halfToNumber(bits: number): number {
   return sign * (1 + mantissa / 1024) * 2 ** (exponent - 15);
 }
 
+/** The number of each of the 65,536 half patterns; made when first needed. */
+let halves: Float32Array | null = null;
+
 function fromHalf(bits: Uint16Array): Float32Array {
+  halves ??= Float32Array.from({ length: 65536 }, (_, pattern) => halfToNumber(pattern));
   const out = new Float32Array(bits.length);
-  for (let i = 0; i < bits.length; i++) out[i] = halfToNumber(bits[i]!);
+  for (let i = 0; i < bits.length; i++) out[i] = halves[bits[i]!]!;
   return out;
 }
 

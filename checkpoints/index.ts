@@ -16,18 +16,27 @@ export {
   type TensorData,
 } from "./dtypes.js";
 export { fingerprint } from "./manifest.js";
+export { type FloatDtype, isFloatDtype, narrowed } from "./narrow.js";
+export { encodeSafetensors, readSafetensors, writeSafetensors } from "./safetensors.js";
 export {
-  encodeSafetensors,
-  readSafetensors,
   readSafetensorsHeader,
   type SafetensorsHeader,
   type TensorLocation,
-  writeSafetensors,
-} from "./safetensors.js";
-export { readModelTensors } from "./sharded.js";
+  type TensorPlace,
+} from "./safetensors-header.js";
+export { modelFiles, modelTensorPlaces, readModelTensors } from "./sharded.js";
 export {
   type Checkpoint,
   type CheckpointFile,
   CheckpointStore,
   type CheckpointStoreOptions,
 } from "./store.js";
+export {
+  converted,
+  heldTensor,
+  readElements,
+  readFloat32,
+  safetensorsContent,
+  storedTensor,
+  type TensorStream,
+} from "./tensor-stream.js";
