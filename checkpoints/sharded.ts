@@ -30,8 +30,14 @@ function gather<T>(folder: string, read: (file: string) => Iterable<readonly [st
   const places = readIndex(index);
   const tensors = new Map<string, T>();
   for (const file of [...new Set(Object.values(places))].sort()) {
-    if (basename(file) !== file)
-      throw new ConfigError({ at: index, got: file, need: "files beside the index" });
+    if (basename(file) !== file || !file.endsWith(".safetensors"))
+      throw new ConfigError({ at: index, got: file, need: "safetensors files beside the index" });
+    if (!existsSync(join(folder, file)))
+      throw new ConfigError({
+        at: index,
+        need: `every file that it names beside it; ${file} is missing`,
+        fix: "The download is incomplete: fetch the model again.",
+      });
     for (const [name, tensor] of read(join(folder, file))) {
       if (places[name] === file) tensors.set(name, tensor);
     }

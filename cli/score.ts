@@ -14,21 +14,36 @@ interface ScoreOptions {
   readonly device: (typeof DEVICES)[number];
 }
 
+interface IdsFile {
+  readonly sequences: number[][];
+  /** File and line of each sequence; blank lines count. */
+  readonly places: string[];
+}
+
 /** Lines of a file of `{"ids": [...]}`. @throws ConfigError with file and line */
-async function readIds(file: string): Promise<number[][]> {
-  const lines: number[][] = [];
+async function readIds(file: string): Promise<IdsFile> {
+  const [sequences, places]: [number[][], string[]] = [[], []];
   let number = 0;
   try {
     for await (const line of createInterface({ input: createReadStream(file), crlfDelay: Infinity })) {
       number++;
-      if (line.trim() !== "") lines.push(IdsLine.parse(JSON.parse(line)).ids);
+      if (line.trim() === "") continue;
+      sequences.push(IdsLine.parse(JSON.parse(line)).ids);
+      places.push(`${file}:${number}`);
     }
   } catch (cause) {
-    const at = number === 0 ? file : `${file}:${number}`;
-    throw new ConfigError({ at, need: 'lines of {"ids": [two or more token ids]}', cause });
+    const { code, message } = cause as NodeJS.ErrnoException;
+    if (code !== undefined)
+      throw new ConfigError({ at: file, need: `a file that can be read (${message})`, cause });
+    throw new ConfigError({
+      at: `${file}:${number}`,
+      need: 'lines of {"ids": [two or more token ids]}',
+      cause,
+    });
   }
-  if (lines.length === 0) throw new ConfigError({ at: file, need: 'at least one line of {"ids": [...]}' });
-  return lines;
+  if (sequences.length === 0)
+    throw new ConfigError({ at: file, need: 'at least one line of {"ids": [...]}' });
+  return { sequences, places };
 }
 
 /** `retort score`: log-probabilities of given token ids. */
@@ -46,9 +61,14 @@ Example:
   $ echo '{"ids":[1,5,7]}' > ids.jsonl && retort score --policy runs/quickstart/checkpoints/step-000120/policy --ids ids.jsonl`,
     )
     .action(async (options: ScoreOptions) => {
-      const sequences = await readIds(options.ids);
+      const { sequences, places } = await readIds(options.ids);
       const { scoreIds } = await import("../coordinator/score-ids.js");
-      const scored = await scoreIds({ policy: options.policy, device: options.device, sequences });
+      const scored = await scoreIds({
+        policy: options.policy,
+        device: options.device,
+        sequences,
+        placeOf: (index) => places[index]!,
+      });
       for (const logProbs of scored) {
         process.stdout.write(`${JSON.stringify({ log_probs: Array.from(logProbs) })}\n`);
       }

@@ -1,5 +1,5 @@
 import { ConfigError } from "../core/index.js";
-import { readPolicy } from "../policy/index.js";
+import { nonFinitePolicy, readPolicy } from "../policy/index.js";
 import type { DeviceChoice } from "../policy/run-config.js";
 import { createEngine, type SampledSequence } from "../rollout/index.js";
 import { chooseProvider } from "./devices.js";
@@ -40,5 +40,6 @@ export async function generateText(request: GenerateRequest): Promise<string> {
     finished.push(sequence),
   );
   await engine.dispose();
+  if (!finished[0]!.rolloutLogProbs.every(Number.isFinite)) throw nonFinitePolicy(request.policy);
   return tokenizer.decode(finished[0]!.completionIds);
 }

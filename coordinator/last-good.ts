@@ -1,5 +1,6 @@
 import { join } from "node:path";
 import type { CheckpointStore } from "../checkpoints/index.js";
+import { nonFinitePolicy } from "../policy/index.js";
 import { NonFiniteUpdateError } from "../trainer/index.js";
 import { NonFinitePolicyError } from "./worker-failure.js";
 
@@ -11,17 +12,20 @@ export class NonFiniteRunError extends Error {
 /**
  * What to tell of a step whose numbers are not finite; every other error is handed through. A failed update leaves good
  * weights behind, those before it, which are saved now. A policy that samples NaN was broken by the update before, whose
- * checkpoint looked right when it was saved: the last good one is older.
+ * checkpoint looked right when it was saved: the last good one is older. Before the first update it was broken when it came.
+ * @param origin - policy folder that the run began with
  * @param saveBefore - saves the state before the step, unless it is saved
  */
 export async function explainNonFinite(
   error: unknown,
   step: number,
+  origin: string,
   store: CheckpointStore,
   saveBefore: () => Promise<void>,
 ): Promise<unknown> {
   const isUpdate = error instanceof NonFiniteUpdateError;
   if (!isUpdate && !(error instanceof NonFinitePolicyError)) return error;
+  if (!isUpdate && step === 1) return nonFinitePolicy(origin);
   const before = step - 1;
   if (isUpdate && !(await store.steps()).includes(before)) await saveBefore();
   const good = (await store.steps()).filter((saved) => saved <= (isUpdate ? before : before - 1)).at(-1);

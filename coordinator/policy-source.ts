@@ -5,7 +5,7 @@ import { availableParallelism } from "node:os";
 import { join } from "node:path";
 import { fingerprint } from "../checkpoints/index.js";
 import { ConfigError } from "../core/index.js";
-import { type PolicyFolder, readPolicy } from "../policy/index.js";
+import { nonFinitePolicy, type PolicyFolder, readPolicy } from "../policy/index.js";
 import type { DeviceChoice } from "../policy/run-config.js";
 import type { GroupRequest } from "../rollout/index.js";
 import type { CompletionRequest } from "./completions-file.js";
@@ -14,6 +14,7 @@ import type { CompletionSource } from "./draw-completions.js";
 import { openSamplingHost } from "./policy-host.js";
 import { createSampler, roundUp } from "./sampler.js";
 import { plannedId } from "./solutions.js";
+import { NonFinitePolicyError } from "./worker-failure.js";
 
 export interface PolicyOptions {
   /** Policy folder, or a checkpoint of a run. */
@@ -72,7 +73,8 @@ export async function createPolicySource(options: PolicyOptions): Promise<Comple
       try {
         await sampleAll(policy, host, options, requests, onDrawn);
       } catch (error) {
-        if (!signal.aborted) throw error;
+        if (signal.aborted) return;
+        throw error instanceof NonFinitePolicyError ? nonFinitePolicy(options.folder) : error;
       } finally {
         signal.removeEventListener("abort", stop);
       }

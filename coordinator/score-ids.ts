@@ -1,4 +1,10 @@
-import { policyFolder, readDecoderConfig, readWeights, scoreIds as scoreSequences } from "../policy/index.js";
+import {
+  nonFinitePolicy,
+  policyFolder,
+  readDecoderConfig,
+  readWeights,
+  scoreIds as scoreSequences,
+} from "../policy/index.js";
 import type { DeviceChoice } from "../policy/run-config.js";
 import { chooseProvider } from "./devices.js";
 
@@ -10,9 +16,15 @@ export async function scoreIds(request: {
   policy: string;
   device: DeviceChoice;
   sequences: readonly (readonly number[])[];
+  /** Where a sequence stands, for messages. */
+  placeOf?: (index: number) => string;
 }): Promise<number[][]> {
   const folder = policyFolder(request.policy);
   const config = readDecoderConfig(folder);
   const policy = { config, weights: readWeights(folder, config) };
-  return scoreSequences(policy, request.sequences, { provider: await chooseProvider(request.device) });
+  const provider = await chooseProvider(request.device);
+  const { sequences, placeOf } = request;
+  const scored = await scoreSequences(policy, sequences, { provider, ...(placeOf && { placeOf }) });
+  if (!scored.flat().every(Number.isFinite)) throw nonFinitePolicy(folder);
+  return scored;
 }

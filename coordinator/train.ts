@@ -72,7 +72,9 @@ async function trainLoop(
     try {
       await work;
     } catch (error) {
-      throw await explainNonFinite(error, step, store, () => saveCheckpoint(run, store, directory, step - 1));
+      const origin = config.policy.path ?? run.policyFolder;
+      const saveBefore = (): Promise<void> => saveCheckpoint(run, store, directory, step - 1);
+      throw await explainNonFinite(error, step, origin, store, saveBefore);
     }
   };
   const from = directory.isResumed ? await restoreCheckpoint(run, store, directory) : null;

@@ -14,7 +14,7 @@ export type ModelType = keyof typeof ARCHITECTURES;
 
 /** The keys of a Hugging Face `config.json` that the decoder reads; the rest is carried along untouched. */
 const HuggingFaceConfig = z.looseObject({
-  model_type: z.string(),
+  model_type: z.string({ error: `one of ${Object.keys(ARCHITECTURES).join(", ")}` }),
   hidden_size: z.int().positive(),
   intermediate_size: z.int().positive(),
   num_hidden_layers: z.int().positive(),

@@ -5,6 +5,7 @@ export { huggingFaceConfig, parseDecoderConfig, readDecoderConfig } from "./conf
 export { decodeStep, decodingSpecs, decodingWeights } from "./decode-step.js";
 export type { KeyValue, Weights } from "./decoder.js";
 export { decoderHidden, decoderLogits, projectLogits, rmsNorm } from "./decoder.js";
+export { nonFinitePolicy } from "./finite-weights.js";
 export type { HostWeights, PolicyFolder } from "./folder.js";
 export { namedTensors, policyFiles, policyFolder, readPolicy, readWeights, writePolicy } from "./folder.js";
 export {

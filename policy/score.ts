@@ -12,17 +12,19 @@ const LENGTH_STEP = 32;
  * Natural log-probability of each id after the first, given those before it, at temperature 1.
  * @param sequences - ids, each of 2 or more tokens
  * @returns per sequence, one number for each id after the first
+ * @param options.placeOf - where a sequence stands, for messages
  * @throws ConfigError for an id outside the vocabulary or a sequence longer than the policy's positions
  */
 export async function scoreIds(
   policy: Pick<PolicyFolder, "config" | "weights">,
   sequences: readonly (readonly number[])[],
-  options: { provider: Provider; threads?: number },
+  options: { provider: Provider; threads?: number; placeOf?: (index: number) => string },
 ): Promise<number[][]> {
+  const { placeOf = (index) => `sequence ${index + 1}` } = options;
+  for (const [index, ids] of sequences.entries()) checkIds(ids, placeOf(index), policy);
   const graphs = new Map<number, CompiledFunction>();
   const scored: number[][] = [];
-  for (const [index, ids] of sequences.entries()) {
-    checkIds(ids, index, policy);
+  for (const ids of sequences) {
     const length = Math.ceil(ids.length / LENGTH_STEP) * LENGTH_STEP;
     const graph = graphs.get(length) ?? (await compileScore(policy, length, options));
     graphs.set(length, graph);
@@ -35,8 +37,7 @@ export async function scoreIds(
   return scored;
 }
 
-function checkIds(ids: readonly number[], index: number, { config }: Pick<PolicyFolder, "config">): void {
-  const at = `sequence ${index + 1}`;
+function checkIds(ids: readonly number[], at: string, { config }: Pick<PolicyFolder, "config">): void {
   if (ids.length < 2)
     throw new ConfigError({ at, got: ids, need: "2 or more ids: the first has nothing before it" });
   if (ids.length > config.maxPositions) {

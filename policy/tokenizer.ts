@@ -3,6 +3,7 @@ import { join } from "node:path";
 import { Template } from "@huggingface/jinja";
 import { Tokenizer } from "@huggingface/tokenizers";
 import { ConfigError } from "../core/index.js";
+import { withinMs } from "./time-limit.js";
 
 /** One turn of a chat. */
 export interface ChatMessage {
@@ -23,13 +24,17 @@ export interface PolicyTokenizer {
   readonly vocabulary: number;
 }
 
-const readJson = (file: string): Record<string, unknown> => {
+function readJson(file: string): Record<string, unknown> {
+  let value: unknown;
   try {
-    return JSON.parse(readFileSync(file, "utf8")) as Record<string, unknown>;
+    value = JSON.parse(readFileSync(file, "utf8"));
   } catch (cause) {
     throw new ConfigError({ at: file, need: `a readable JSON file (${(cause as Error).message})`, cause });
   }
-};
+  if (typeof value === "object" && value !== null && !Array.isArray(value))
+    return value as Record<string, unknown>;
+  throw new ConfigError({ at: file, need: "a JSON object" });
+}
 
 /** The content of a special token: tokenizer_config.json stores either a string or an added-token record. */
 function specialToken(value: unknown): string | null {
@@ -64,10 +69,12 @@ export function createTokenizer(
   config: Record<string, unknown>,
   from: string,
 ): PolicyTokenizer {
-  const tokenizer = new Tokenizer(tokenizerJson, config);
-  const template = parseTemplate(chatTemplate(config.chat_template), from);
-  const bosToken = specialToken(config.bos_token) ?? "";
+  const tokenizer = openTokenizer(tokenizerJson, config, from);
   const eosToken = specialToken(config.eos_token);
+  const render = chatRenderer(chatTemplate(config.chat_template), from, {
+    bos_token: specialToken(config.bos_token) ?? "",
+    eos_token: eosToken ?? "",
+  });
   const eosId = eosToken === null ? undefined : tokenizer.token_to_id(eosToken);
   const encode = (text: string): number[] => [...tokenizer.encode(text, { add_special_tokens: false }).ids];
   return {
@@ -77,14 +84,63 @@ export function createTokenizer(
       ids.length === 0
         ? ""
         : tokenizer.decode([...ids], { skip_special_tokens: true, clean_up_tokenization_spaces: false }),
-    promptIds: (messages) => encode(render(template, messages, bosToken, eosToken ?? "", from)),
+    promptIds: (messages) => encode(render(messages)),
     stopIds: eosId === undefined ? [] : [eosId],
     vocabulary: tokenizer.get_vocab().size,
   };
 }
 
-function parseTemplate(text: string | null, from: string): Template | null {
-  if (text === null) return null;
+function openTokenizer(
+  tokenizerJson: Record<string, unknown>,
+  config: Record<string, unknown>,
+  from: string,
+): Tokenizer {
+  try {
+    return new Tokenizer(tokenizerJson, config);
+  } catch (cause) {
+    throw new ConfigError({
+      at: join(from, "tokenizer.json"),
+      need: `a tokenizer as Hugging Face's tokenizers saves it (${(cause as Error).message})`,
+      fix: "It is damaged or of another format: fetch it again.",
+      cause,
+    });
+  }
+}
+
+/** A template of a published model takes milliseconds; one that loops is stopped before its lists fill the memory. */
+const RENDER_MS = 2000;
+
+/** Lays a conversation out by a template; without one, its messages stand one after the other. */
+function chatRenderer(
+  text: string | null,
+  from: string,
+  tokens: Readonly<Record<string, string>>,
+): (messages: readonly ChatMessage[]) => string {
+  if (text === null) return (messages) => messages.map((message) => message.content).join("\n\n");
+  const template = parseTemplate(text, from);
+  const seen = new Set<string>();
+  return (messages) => {
+    const work = (): string =>
+      template.render({
+        messages: messages.map((message) => ({ ...message })),
+        ...tokens,
+        add_generation_prompt: true,
+        enable_thinking: false,
+      });
+    try {
+      // A watchdog costs 0.1 ms, so only the first conversation of each layout has one.
+      const layout = messages.map(({ role }) => role).join();
+      if (seen.has(layout)) return work();
+      const prompt = withinMs(RENDER_MS, work);
+      seen.add(layout);
+      return prompt;
+    } catch (cause) {
+      throw templateError(from, "a template that renders this conversation", cause);
+    }
+  };
+}
+
+function parseTemplate(text: string, from: string): Template {
   try {
     return new Template(text);
   } catch (cause) {
@@ -93,25 +149,12 @@ function parseTemplate(text: string | null, from: string): Template | null {
 }
 
 const templateError = (from: string, need: string, cause: unknown): ConfigError =>
-  new ConfigError({ at: `${from}: chat template`, need: `${need} (${(cause as Error).message})`, cause });
+  new ConfigError({
+    at: `${from}: chat template`,
+    need: `${need} (${reasonOf(cause as NodeJS.ErrnoException)})`,
+    fix: "Mend chat_template.jinja (or chat_template in tokenizer_config.json), or fetch it again.",
+    cause,
+  });
 
-function render(
-  template: Template | null,
-  messages: readonly ChatMessage[],
-  bosToken: string,
-  eosToken: string,
-  from: string,
-): string {
-  if (template === null) return messages.map((message) => message.content).join("\n\n");
-  try {
-    return template.render({
-      messages: messages.map((message) => ({ ...message })),
-      bos_token: bosToken,
-      eos_token: eosToken,
-      add_generation_prompt: true,
-      enable_thinking: false,
-    });
-  } catch (cause) {
-    throw templateError(from, "a template that renders this conversation", cause);
-  }
-}
+const reasonOf = ({ code, message }: NodeJS.ErrnoException): string =>
+  code === "ERR_SCRIPT_EXECUTION_TIMEOUT" ? `it had not ended after ${RENDER_MS / 1000} s` : message;

@@ -37,9 +37,21 @@ test("a tensor that its shard lacks is named", async () => {
   expect(() => readModelTensors(folder)).toThrow("a.safetensors lacks y");
 });
 
-test("an index may not reach out of its folder", () => {
-  index({ x: "../a.safetensors" });
-  expect(() => readModelTensors(folder)).toThrow('need files beside the index, got "../a.safetensors"');
+test.each(["../a.safetensors", "/etc/a.safetensors", "..", "", "a.bin"])(
+  "an index may not reach out of its folder, nor to another kind of file: %j",
+  (file) => {
+    index({ x: file });
+    expect(() => readModelTensors(folder)).toThrow(
+      `need safetensors files beside the index, got ${JSON.stringify(file)}`,
+    );
+  },
+);
+
+test("a shard that is not there is named, with what to do", () => {
+  index({ x: "gone.safetensors" });
+  expect(() => readModelTensors(folder)).toThrow(
+    "model.safetensors.index.json: need every file that it names beside it; gone.safetensors is missing. The download is incomplete: fetch the model again.",
+  );
 });
 
 test("a folder without weights names the file that it lacks", () => {

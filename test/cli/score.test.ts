@@ -71,12 +71,21 @@ test.each([
   expect(stderr).toContain(":2");
 });
 
-test("an id outside of the vocabulary is exit 2 and named", async () => {
-  writeFileSync(ids, '{"ids":[1,100000]}\n');
+test("an id outside of the vocabulary is exit 2 and named with file and line, blank lines counted", async () => {
+  writeFileSync(ids, '{"ids":[1,2]}\n\n{"ids":[1,100000]}\n');
   const args = ["score", "--policy", join(policies, "llama"), "--ids", ids, "--device", "cpu"];
   const { code, stdout, stderr } = await retort(args);
-  expect([code, stdout]).toEqual([2, ""]);
-  expect(stderr).toContain("100000");
+  expect([code, stdout, stderr]).toEqual([2, "", `retort: ${ids}:3: need ids from 0 to 96, got 100000.\n`]);
+});
+
+test("ids that cannot be read are exit 2 and named", async () => {
+  const gone = join(folder, "gone.jsonl");
+  const args = ["score", "--policy", join(policies, "llama"), "--ids", gone, "--device", "cpu"];
+  const { code, stderr } = await retort(args);
+  expect([code, stderr]).toEqual([
+    2,
+    `retort: ${gone}: need a file that can be read (ENOENT: no such file or directory, open '${gone}').\n`,
+  ]);
 });
 
 test("a folder that is no policy is exit 2 and named", async () => {

@@ -78,9 +78,11 @@ test("a policy whose weights hold NaN is found before its first step", async () 
   weights["model.norm.weight"]![3] = Number.NaN;
   await writePolicy(folder, config, weights, join(root, "policy"));
   const { code, stderr } = await startTraining([file, ...dir, ...set(`policy.path=${folder}`)]).outcome;
-  expect(code).toBe(1);
-  expect(stderr).toContain("the policy is not finite: it gives a token the log-probability NaN.");
-  expect(stderr).toContain("No checkpoint of this run is good");
+  expect(code).toBe(2);
+  const tensor = `${join(folder, "model.safetensors")}: model.norm.weight`;
+  expect(stderr).toContain(
+    `retort: ${tensor}: need finite numbers, but element 3 is NaN. The weights are broken`,
+  );
 });
 
 test("groups whose rewards all agree train nothing under GRPO, and are counted", async () => {

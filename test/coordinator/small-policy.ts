@@ -15,8 +15,8 @@ const UPDATES = 120;
 /** The right answer to a digit prints it, the wrong one prints its successor. */
 const answers = (digit: number): string[] => [`print(${digit})`, `print(${digit + 1})`];
 
-/** Writes a policy folder that answers each digit rightly about every other time. */
-export async function writeSmallPolicy(folder: string): Promise<void> {
+/** Writes the small policy with weights that nothing was taught: for what fails before anything is sampled, or whatever is. */
+export async function writeRandomPolicy(folder: string) {
   mkdirSync(folder, { recursive: true });
   const { tokenizerJson, tokenizerConfig } = buildTokenizer();
   writeFileSync(join(folder, "tokenizer.json"), JSON.stringify(tokenizerJson));
@@ -33,9 +33,17 @@ export async function writeSmallPolicy(folder: string): Promise<void> {
     tie_word_embeddings: true,
     eos_token_id: tokenizer.stopIds[0],
   });
+  const weights = initialWeights(config, 0);
+  await writePolicy(folder, config, weights, folder);
+  return { config, tokenizer, weights };
+}
+
+/** Writes a policy folder that answers each digit rightly about every other time. */
+export async function writeSmallPolicy(folder: string): Promise<void> {
+  const { config, tokenizer, weights: random } = await writeRandomPolicy(folder);
   const learner = createLearner({
     model: decoderModel(config),
-    weights: initialWeights(config, 0),
+    weights: random,
     objective: ObjectiveConfig.parse({ type: "sft" }),
     optimizer: OptimizerConfig.parse({ type: "adamw", lr: 0.02 }),
     totalSteps: UPDATES,

@@ -131,7 +131,7 @@ describe("a published folder", () => {
   test("without one of its files is refused, naming it", () => {
     rmSync(join(folder, "model-00002-of-00003.safetensors"));
     expect(() => readWeights(folder, config)).toThrow(
-      `${join(folder, "model-00002-of-00003.safetensors")}: need a safetensors file that can be read`,
+      `${join(folder, "model.safetensors.index.json")}: need every file that it names beside it; model-00002-of-00003.safetensors is missing`,
     );
   });
 
