@@ -1,12 +1,19 @@
 import { MessageChannel } from "node:worker_threads";
 import { Piscina } from "piscina";
-import { builtModule } from "../core/index.js";
-import type {
-  GroupRequest,
-  RunnerShape,
-  SampledSequence,
-  SamplingOptions,
-  SamplingStats,
+import { builtModule, InfrastructureError } from "../core/index.js";
+import type { HostWeights } from "../policy/index.js";
+import {
+  type CompletionHandlers,
+  type CompletionRequest,
+  createRemoteRequests,
+  type GroupRequest,
+  type RemoteEvent,
+  type RemoteRequests,
+  type RunnerShape,
+  type SampledSequence,
+  type SamplingOptions,
+  type SamplingStats,
+  type StartedRequest,
 } from "../rollout/index.js";
 import type { LearnerState, UpdateMetrics, UpdateRequest } from "../trainer/index.js";
 import type { OpenRequest, OpenSamplerRequest } from "./policy-worker.js";
@@ -60,16 +67,58 @@ const closeWorker = async (pool: Piscina): Promise<void> => {
   await pool.destroy();
 };
 
-/** A policy that is only sampled from: its weights are all it holds. `stop` ends it within a call, too. */
-export async function openSamplingHost(
-  request: OpenSamplerRequest,
-): Promise<Pick<PolicyHost, "sample" | "close"> & { stop(): Promise<void> }> {
+/** A policy that is only sampled from: its weights are all it holds. */
+export interface SamplingHost extends Pick<PolicyHost, "sample" | "close"> {
+  /** As `SamplingEngine.start`, on the sampler of this shape. */
+  start(shape: RunnerShape, request: CompletionRequest, handlers: CompletionHandlers): StartedRequest;
+  /** Other weights: what has begun ends with those it began with. */
+  setWeights(weights: HostWeights): Promise<void>;
+  /** Ends it within a call, too. */
+  stop(): Promise<void>;
+}
+
+export async function openSamplingHost(request: OpenSamplerRequest): Promise<SamplingHost> {
   const pool = await startWorker("openSampler", request);
+  const requests = requestsByShape(pool);
   return {
     sample: (shape, groups, options, onFinished) =>
       sampleThrough(pool, { shape, groups, options }, onFinished),
+    start: (shape, completion, handlers) => requests(shape).start(completion, handlers),
+    setWeights: async (weights) =>
+      unwrapped((await pool.run(weights, { name: "setWeights" })) as Answer<void>),
     close: () => closeWorker(pool),
     stop: () => pool.destroy(),
+  };
+}
+
+/** A port to the sampler of each shape, opened when it is first asked for. */
+function requestsByShape(pool: Piscina): (shape: RunnerShape) => RemoteRequests {
+  const byShape = new Map<string, RemoteRequests>();
+  const open = (shape: RunnerShape): RemoteRequests => {
+    const { port1, port2 } = new MessageChannel();
+    const remote = createRemoteRequests(
+      (call) => port1.postMessage(call),
+      () => port1.unref(), // nobody waits
+    );
+    const fail = (cause: unknown): void =>
+      remote.fail(new InfrastructureError(`the policy's thread failed: ${String(cause)}`, { cause }));
+    port1.on("message", (event: RemoteEvent) => remote.onEvent(event));
+    port1.on("close", () => fail("it was closed"));
+    const listening = pool.run({ shape, port: port2 }, { name: "listen", transferList: [port2] });
+    listening.then((answer: Answer<void>) => unwrapped(answer)).catch(fail);
+    return {
+      ...remote,
+      start: (request, handlers) => {
+        port1.ref();
+        return remote.start(request, handlers);
+      },
+    };
+  };
+  return (shape) => {
+    const key = JSON.stringify(shape);
+    const requests = byShape.get(key) ?? open(shape);
+    byShape.set(key, requests);
+    return requests;
   };
 }
 

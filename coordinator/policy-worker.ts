@@ -2,8 +2,10 @@
 import type { MessagePort } from "node:worker_threads";
 import { type DecoderConfig, type HostWeights, initialAdapter } from "../policy/index.js";
 import {
+  answerRequests,
   createEngine,
   type GroupRequest,
+  type RemoteCall,
   type RunnerShape,
   type SampledSequence,
   type SamplingEngine,
@@ -47,6 +49,8 @@ interface Opened {
   readonly learner: Learner | null;
   /** By shape: the training loop's and the evaluation's. */
   readonly engines: Map<string, SamplingEngine>;
+  /** Of `listen`. */
+  readonly ports: MessagePort[];
 }
 
 let opened: Opened | null = null;
@@ -81,13 +85,13 @@ export const open = (request: OpenRequest): Promise<Answer<void>> =>
       temperature,
       compile,
     });
-    opened = { request, learner, engines: new Map() };
+    opened = { request, learner, engines: new Map(), ports: [] };
   });
 
 export const openSampler = (request: OpenSamplerRequest): Promise<Answer<void>> =>
   answered(async () => {
     if (request.provider === "tensorflow") await useTensorflowBackend();
-    opened = { request, learner: null, engines: new Map() };
+    opened = { request, learner: null, engines: new Map(), ports: [] };
   });
 
 /** A call of the sampler; sequences go to the port as they end, and "end" after the last. */
@@ -111,6 +115,33 @@ export const sample = ({ shape, groups, options, port }: SampleCall): Promise<An
     return stats;
   });
 
+/** Requests to one sampler, as they come; see `answerRequests`. */
+export interface ListenCall {
+  readonly shape: RunnerShape;
+  readonly port: MessagePort;
+}
+
+/** Takes requests from the port until the policy is closed, with the weights of `setWeights`. */
+export const listen = ({ shape, port }: ListenCall): Promise<Answer<void>> =>
+  answered(async () => {
+    const { learner, request, ports } = current();
+    const engine = await engineOf(shape);
+    engine.setWeights(weightsInUse(request, learner));
+    ports.push(port);
+    const answer = answerRequests(engine, (event) => {
+      if ("completion" in event) refuseNonFinite(event.completion);
+      port.postMessage(event);
+    });
+    port.on("message", (call: RemoteCall) => answer(call));
+  });
+
+/** Other weights for a policy that is only sampled from; a completion that has begun ends with those it began with. */
+export const setWeights = (weights: HostWeights): Promise<Answer<void>> =>
+  answered(() => {
+    opened = { ...current(), request: { ...current().request, weights } };
+    for (const engine of opened.engines.values()) engine.setWeights(weights);
+  });
+
 /** With an adapter, the policy's own weights stand beside those that are learned. */
 function weightsInUse(request: OpenSamplerRequest, learner: Learner | null): Readonly<Record<string, Value>> {
   if (learner === null) return request.weights;
@@ -127,7 +158,7 @@ async function engineOf(shape: RunnerShape): Promise<SamplingEngine> {
 }
 
 /** Where every reward is 0 nothing is trained, so no loss would ever show that the policy is broken. */
-function refuseNonFinite({ rolloutLogProbs }: SampledSequence): void {
+function refuseNonFinite({ rolloutLogProbs }: Pick<SampledSequence, "rolloutLogProbs">): void {
   const bad = rolloutLogProbs.find((logProb) => !Number.isFinite(logProb));
   if (bad === undefined) return;
   throw new NonFinitePolicyError(`the policy is not finite: it gives a token the log-probability ${bad}.`);
@@ -148,8 +179,9 @@ export const memory = (): { rss: number; heap: number } => {
 
 export async function close(): Promise<void> {
   if (opened === null) return; // this thread replaced one that died: what ended it is told already
-  const { learner, engines } = opened;
+  const { learner, engines, ports } = opened;
   for (const engine of engines.values()) await engine.dispose();
+  for (const port of ports) port.close();
   await learner?.dispose();
   opened = null;
 }

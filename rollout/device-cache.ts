@@ -122,6 +122,7 @@ export async function createDeviceCache({
   };
 
   return {
+    prefillRows: PREFILL_ROWS,
     useWeights: async (next) => {
       releaseAll(laidOut);
       weights = next;

@@ -12,6 +12,7 @@ import {
 import {
   asFloats,
   type KeyValueCache,
+  PREFILL_ROWS,
   type Prefilled,
   padPrompts,
   type RunnerOptions,
@@ -96,6 +97,7 @@ export async function createHostCache(runner: RunnerOptions): Promise<KeyValueCa
   };
 
   return {
+    prefillRows: PREFILL_ROWS,
     useWeights: async (next) => {
       releaseAll(laidOut);
       weights = next;

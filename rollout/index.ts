@@ -1,6 +1,23 @@
+export type {
+  Completion,
+  CompletionHandlers,
+  CompletionRequest,
+  GroupRequest,
+  SampledSequence,
+  SamplingOptions,
+  SamplingStats,
+  StartedRequest,
+  StreamedToken,
+} from "./completion.js";
 export { createEngine } from "./engine.js";
 export type { RunnerShape } from "./key-value-cache.js";
 export type { EngineOptions, SamplingEngine } from "./lane.js";
-export type { SamplingParameters } from "./sampling.js";
+export {
+  answerRequests,
+  createRemoteRequests,
+  type RemoteCall,
+  type RemoteEvent,
+  type RemoteRequests,
+} from "./remote-requests.js";
+export type { Alternative, SamplingParameters } from "./sampling.js";
 export { drawToken } from "./sampling.js";
-export type { GroupRequest, SampledSequence, SamplingOptions, SamplingStats } from "./slot-loop.js";

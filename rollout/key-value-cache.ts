@@ -29,8 +29,13 @@ export interface RunnerOptions {
 export interface KeyValueCache {
   /** Weights of the calls that follow, under their Hugging Face names; must stay valid that long. */
   useWeights(weights: Readonly<Record<string, Value>>): Promise<void>;
-  /** Runs up to PREFILL_ROWS prompts; returns the logits [rows, V] of each one's next token and a handle per row. */
-  prefill(prompts: readonly (readonly number[])[]): Promise<Prefilled>;
+  /** Prompts that `prefill` takes at once. */
+  readonly prefillRows: number;
+  /**
+   * Runs prompts. @param pause - a cache that runs long prompts in parts awaits it between two parts; it may step, and
+   * step alone
+   */
+  prefill(prompts: readonly (readonly number[])[], pause: () => Promise<void>): Promise<Prefilled>;
   /** Copies a prefilled prompt's keys and values into slots. */
   assign(prefilled: Prefilled, row: number, slots: readonly number[]): Promise<void>;
   /** Decodes one token of every slot and stores its keys and values. @returns logits [S, V] */
@@ -39,7 +44,8 @@ export interface KeyValueCache {
 }
 
 export interface Prefilled {
-  readonly logits: Float32Array;
+  /** [rows, V], of each prompt's next token. null: the first step feeds a prompt's last token, and gives them. */
+  readonly logits: Float32Array | null;
   readonly lengths: readonly number[];
   readonly keyValues: readonly Value[];
   release(): void;

@@ -1,43 +1,36 @@
 /** One lane of lanes.ts: a sampler in a thread of its own. */
 import { parentPort, workerData } from "node:worker_threads";
-import type { HostArray } from "../tensor/index.js";
+import type { Value } from "../tensor/index.js";
 import { createLane, type EngineOptions } from "./lane.js";
-import type { GroupRequest, SampledSequence, SamplingOptions, SamplingStats } from "./slot-loop.js";
+import { answerRequests, type RemoteCall, type RemoteEvent } from "./remote-requests.js";
 
-export type LaneRequest =
-  | "close"
-  | { readonly weights: Readonly<Record<string, HostArray>> }
-  | { readonly groups: readonly GroupRequest[]; readonly options: SamplingOptions };
+export type LaneCall = "close" | { readonly weights: Readonly<Record<string, Value>> } | RemoteCall;
 
-export type LaneAnswer =
-  | { readonly sequence: SampledSequence }
-  | { readonly stats: SamplingStats }
-  | { readonly failed: string };
+/** `failed` without a request's number: the lane itself. */
+export type LaneEvent = RemoteEvent | { readonly failed: string };
 
 const port = parentPort;
 if (port === null) throw new Error("lane-worker.js runs in a worker thread");
-const answer = (message: LaneAnswer): void => port.postMessage(message);
-const engine = createLane(workerData as EngineOptions);
+const answer = (event: LaneEvent): void => port.postMessage(event);
+const opening = createLane(workerData as EngineOptions).then((engine) => ({
+  engine,
+  call: answerRequests(engine, answer),
+}));
 
-async function serve(request: Exclude<LaneRequest, "close">): Promise<void> {
-  const lane = await engine;
-  if ("weights" in request) return lane.setWeights(request.weights);
-  const stats = await lane.sample(request.groups, request.options, (sequence) => answer({ sequence }));
-  answer({ stats });
+async function serve(call: LaneCall): Promise<void> {
+  if (call === "close") return close();
+  const lane = await opening;
+  if ("weights" in call) lane.engine.setWeights(call.weights);
+  else lane.call(call);
 }
 
-let last: Promise<void> = Promise.resolve();
-port.on("message", (request: LaneRequest) => {
-  last = last.then(() => (request === "close" ? close() : serve(request))).catch(fail);
+// Told, not thrown: a thread that dies takes ONNX Runtime's sessions down under it, and at times the whole process.
+port.on("message", (call: LaneCall) => {
+  serve(call).catch((error: unknown) => answer({ failed: String(error) }));
 });
-
-/** Told, not thrown: a thread that dies takes ONNX Runtime's sessions down under it, and at times the whole process. */
-function fail(error: unknown): void {
-  answer({ failed: String(error) });
-}
 
 /** Ends the thread of itself, with nothing of ONNX Runtime left in it. */
 async function close(): Promise<void> {
-  await engine.then((lane) => lane.dispose()).catch(() => {}); // a lane that never opened has nothing to close
+  await opening.then(({ engine }) => engine.dispose()).catch(() => {}); // one that never opened has nothing to close
   port?.close();
 }

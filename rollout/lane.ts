@@ -1,26 +1,43 @@
 import type { DecoderConfig } from "../policy/index.js";
 import type { Provider, Value } from "../tensor/index.js";
+import type {
+  CompletionHandlers,
+  CompletionRequest,
+  GroupRequest,
+  SampledSequence,
+  SamplingOptions,
+  SamplingStats,
+  StartedRequest,
+} from "./completion.js";
 import { createDeviceCache } from "./device-cache.js";
 import { createHostCache } from "./host-cache.js";
 import type { RunnerShape } from "./key-value-cache.js";
-import {
-  type GroupRequest,
-  runSlots,
-  type SampledSequence,
-  type SamplingOptions,
-  type SamplingStats,
-} from "./slot-loop.js";
+import { sampleGroups } from "./sample-groups.js";
+import { SlotLoop } from "./slot-loop.js";
 
 /** Samples completions with a key/value cache in a fixed number of slots. */
 export interface SamplingEngine {
   readonly shape: RunnerShape;
+  /**
+   * Weights of the requests that begin from now on, under their Hugging Face names. What has begun ends with the weights
+   * it began with, and what comes after waits for that: a completion is drawn from one policy.
+   */
   setWeights(weights: Readonly<Record<string, Value>>): void;
+  /**
+   * Queues a request; it is drawn beside all others, as slots come free. Requests begin in the order in which they came.
+   * What a request draws depends on its own fields alone, not on its neighbours.
+   * @throws Error before the first `setWeights`
+   */
+  start(request: CompletionRequest, handlers: CompletionHandlers): StartedRequest;
   /** Draws every sample of every group; `onFinished` is called as each ends, in order of ending. */
   sample(
     groups: readonly GroupRequest[],
     options: SamplingOptions,
     onFinished: (sequence: SampledSequence) => void,
   ): Promise<SamplingStats>;
+  /** Decoding steps until now, all lanes together. */
+  decodeSteps(): number;
+  /** Requests under way fail. */
   dispose(): Promise<void>;
 }
 
@@ -36,20 +53,18 @@ export interface EngineOptions {
 export async function createLane(options: EngineOptions): Promise<SamplingEngine> {
   const onDevice = options.provider === "webgpu" || options.provider === "cuda";
   const cache = await (onDevice ? createDeviceCache(options) : createHostCache(options));
-  let weights: Readonly<Record<string, Value>> | null = null;
-  let isInUse = false;
+  const loop = new SlotLoop(cache, options.config, options.shape);
+  const start: SamplingEngine["start"] = (request, handlers) => loop.start(request, handlers);
+  const decodeSteps = (): number => loop.decodeSteps;
   return {
     shape: options.shape,
-    setWeights: (next) => {
-      weights = next;
-      isInUse = false;
+    decodeSteps,
+    setWeights: (weights) => loop.setWeights(weights),
+    start,
+    sample: (groups, sampling, onFinished) => sampleGroups(start, groups, sampling, onFinished, decodeSteps),
+    dispose: async () => {
+      await loop.stop();
+      await cache.dispose();
     },
-    sample: async (groups, sampling, onFinished) => {
-      if (weights === null) throw new Error("setWeights before sample");
-      if (!isInUse) await cache.useWeights(weights);
-      isInUse = true;
-      return runSlots(cache, options, groups, sampling, onFinished);
-    },
-    dispose: () => cache.dispose(),
   };
 }

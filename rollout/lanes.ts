@@ -1,19 +1,15 @@
 import { Worker } from "node:worker_threads";
 import { builtModule, InfrastructureError } from "../core/index.js";
 import { type HostArray, readValue, type Value } from "../tensor/index.js";
+import type { GroupRequest } from "./completion.js";
 import type { EngineOptions, SamplingEngine } from "./lane.js";
-import type { LaneAnswer, LaneRequest } from "./lane-worker.js";
-import type { GroupRequest, SampledSequence, SamplingOptions, SamplingStats } from "./slot-loop.js";
+import type { LaneCall, LaneEvent } from "./lane-worker.js";
+import { createRemoteRequests, type RemoteRequests } from "./remote-requests.js";
+import { sampleGroups } from "./sample-groups.js";
 
 /** One thread with a share of the slots. */
-interface Lane {
-  readonly slots: number;
-  setWeights(weights: Readonly<Record<string, HostArray>>): void;
-  sample(
-    groups: readonly GroupRequest[],
-    options: SamplingOptions,
-    onFinished: (sequence: SampledSequence) => void,
-  ): Promise<SamplingStats>;
+interface Lane extends Pick<RemoteRequests, "start" | "pending" | "decodeSteps"> {
+  setWeights(weights: Promise<Readonly<Record<string, HostArray>>>): void;
   dispose(): Promise<void>;
 }
 
@@ -43,48 +39,38 @@ export function divideGroups(groups: readonly GroupRequest[], lanes: number): Gr
 
 /** Starts a lane's thread; it compiles its graphs while the caller goes on. */
 function startLane(options: EngineOptions, slots: number, threads: number): Lane {
-  const { config, provider } = options;
-  const shape = { ...options.shape, slots };
-  const worker = new Worker(builtModule(import.meta.url, "./lane-worker.js"), {
-    workerData: { config, provider, shape, threads },
-  });
-  let failure: InfrastructureError | null = null;
-  let waiting: { onAnswer(answer: LaneAnswer): void; onError(error: Error): void } | null = null;
-  const post = (request: LaneRequest): void => worker.postMessage(request);
-  const fail = (cause: unknown): void => {
-    failure ??= new InfrastructureError(`a sampling thread failed: ${String(cause)}`, { cause });
-    waiting?.onError(failure);
+  const workerData: EngineOptions = { ...options, shape: { ...options.shape, slots }, threads };
+  const worker = new Worker(builtModule(import.meta.url, "./lane-worker.js"), { workerData });
+  let isGone = false;
+  const fail = (cause: unknown): void =>
+    requests.fail(new InfrastructureError(`a sampling thread failed: ${String(cause)}`, { cause }));
+  const gone = (cause: unknown): void => {
+    isGone = true;
+    fail(cause);
   };
-  worker.on("message", (answer: LaneAnswer) => waiting?.onAnswer(answer));
-  worker.on("error", fail);
-  worker.on("exit", (code) => fail(`it ended with ${code}`));
+  let last: Promise<void> = Promise.resolve();
+  const post = (call: LaneCall | Promise<LaneCall>): void => {
+    last = last.then(async () => worker.postMessage(await call)).catch(fail);
+  };
+  const requests = createRemoteRequests(post, () => worker.unref());
+  worker.on("message", (event: LaneEvent) => {
+    if ("id" in event) requests.onEvent(event);
+    else fail(event.failed);
+  });
+  worker.on("error", gone);
+  worker.on("exit", (code) => gone(`it ended with ${code}`));
   worker.unref(); // a lane that nobody waits for keeps no process alive
   return {
-    slots,
-    setWeights: (weights) => post({ weights }),
-    sample: (groups, sampling, onFinished) =>
-      new Promise((resolve, reject) => {
-        const settle = (finish: () => void): void => {
-          waiting = null;
-          worker.unref();
-          finish();
-        };
-        if (failure !== null) return reject(failure);
-        worker.ref();
-        waiting = {
-          onAnswer: (answer) => {
-            if ("sequence" in answer) onFinished(answer.sequence);
-            else if ("stats" in answer) settle(() => resolve(answer.stats));
-            else settle(() => reject(new InfrastructureError(`a sampling thread failed: ${answer.failed}`)));
-          },
-          onError: (error) => settle(() => reject(error)),
-        };
-        post({ groups, options: sampling });
-      }),
+    ...requests,
+    setWeights: (weights) => post(weights.then((values) => ({ weights: values }))),
+    start: (request, handlers) => {
+      worker.ref();
+      return requests.start(request, handlers);
+    },
     // Not terminate(): it may cut ONNX Runtime off within a call, which aborts the process.
     dispose: () =>
       new Promise((resolve) => {
-        if (failure !== null) return resolve();
+        if (isGone) return resolve();
         worker.ref();
         worker.once("exit", () => resolve());
         post("close");
@@ -107,40 +93,35 @@ export function createLanes(options: EngineOptions, lanes: number, threads: numb
     Math.floor(((lane + 1) * slots) / lanes) - Math.floor((lane * slots) / lanes);
   const all = Array.from({ length: lanes }, (_, lane) => startLane(options, share(lane), threads));
   let weights: Readonly<Record<string, Value>> | null = null;
-  let isInUse = false;
+  let areSent = false;
+  const sendWeights = (): void => {
+    if (weights === null) throw new Error("setWeights before the first request");
+    if (areSent) return;
+    const copy = onHost(weights);
+    for (const lane of all) lane.setWeights(copy);
+    areSent = true;
+  };
+  const decodeSteps = (): number => all.reduce((sum, lane) => sum + lane.decodeSteps(), 0);
   return {
     shape: options.shape,
+    decodeSteps,
     setWeights: (next) => {
       weights = next;
-      isInUse = false;
+      areSent = false;
     },
-    sample: async (groups, sampling, onFinished) => {
-      if (weights === null) throw new Error("setWeights before sample");
-      if (!isInUse) {
-        const copy = await onHost(weights);
-        for (const lane of all) lane.setWeights(copy);
-        isInUse = true;
-      }
-      const started = performance.now();
-      // What the caller throws at a sequence must not leave a lane half-way: it is thrown when all have ended.
-      const errors: unknown[] = [];
-      const hand = (sequence: SampledSequence): void => {
-        try {
-          if (errors.length === 0) onFinished(sequence);
-        } catch (error) {
-          errors.push(error);
-        }
-      };
+    start: (request, handlers) => {
+      sendWeights();
+      const work = all.map((lane) => lane.pending());
+      return all[work.indexOf(Math.min(...work))]!.start(request, handlers);
+    },
+    sample: (groups, sampling, onFinished) => {
+      sendWeights();
       const shares = divideGroups(groups, lanes);
-      const calls = all.map((lane, index) => lane.sample(shares[index]!, sampling, hand));
-      await Promise.allSettled(calls); // a lane that failed must not leave another at work
-      const stats = await Promise.all(calls);
-      if (errors.length > 0) throw errors[0];
-      return {
-        tokens: stats.reduce((sum, { tokens }) => sum + tokens, 0),
-        decodeSteps: stats.reduce((sum, { decodeSteps }) => sum + decodeSteps, 0),
-        seconds: (performance.now() - started) / 1000,
-      };
+      const ofLane = shares.flatMap((share, lane) => share.map(() => lane));
+      let next = 0;
+      const start: SamplingEngine["start"] = (request, handlers) =>
+        all[ofLane[next++]!]!.start(request, handlers);
+      return sampleGroups(start, shares.flat(), sampling, onFinished, decodeSteps);
     },
     dispose: async () => {
       await Promise.all(all.map((lane) => lane.dispose()));

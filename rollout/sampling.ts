@@ -17,6 +17,12 @@ export interface DrawnToken {
   readonly cutLogProb: number;
 }
 
+/** A token that might have been drawn, with its natural log-probability before any cut. */
+export interface Alternative {
+  readonly id: number;
+  readonly logProb: number;
+}
+
 /** Weights of the current draw and their running sums; kept, since tens of thousands of draws a second use them. */
 let weights = new Float64Array(0);
 let sums = new Float64Array(0);
@@ -62,6 +68,35 @@ export function drawToken(
   const id = firstAbove(kept * uniform, vocabulary);
   const logProb = logProbOf(id);
   return { id, logProb, cutLogProb: isCut ? logProb + Math.log(total / kept) : logProb };
+}
+
+/**
+ * The most likely tokens beside a drawn one, most likely first, ties to the smaller id; log-probabilities at the
+ * temperature of the draw.
+ */
+export function mostLikely(
+  logits: Float32Array,
+  offset: number,
+  vocabulary: number,
+  count: number,
+  drawn: DrawnToken,
+  temperature: number,
+): Alternative[] {
+  const best: number[] = [];
+  for (let id = 0; count > 0 && id < vocabulary; id++) {
+    const logit = logits[offset + id]!;
+    if (best.length === count && !(logit > logits[offset + best.at(-1)!]!)) continue;
+    let place = best.length;
+    while (place > 0 && logit > logits[offset + best[place - 1]!]!) place--;
+    best.splice(place, 0, id);
+    if (best.length > count) best.pop();
+  }
+  const divisor = temperature === 0 ? 1 : temperature;
+  const drawnLogit = logits[offset + drawn.id]!;
+  return best.map((id) => ({
+    id,
+    logProb: drawn.logProb + (logits[offset + id]! - drawnLogit) / divisor,
+  }));
 }
 
 /** Sets the weights outside top-k and top-p to 0 and returns what is left; the most likely token always stays. */

@@ -1,163 +1,207 @@
-import type { FinishReason } from "../core/index.js";
-import { hash32, uniformAt } from "../core/index.js";
 import type { DecoderConfig } from "../policy/index.js";
-import { type KeyValueCache, PREFILL_ROWS, type Prefilled, type RunnerShape } from "./key-value-cache.js";
-import { drawToken, type SamplingParameters } from "./sampling.js";
+import type { Value } from "../tensor/index.js";
+import type { CompletionHandlers, CompletionRequest, StartedRequest } from "./completion.js";
+import type { KeyValueCache, Prefilled, RunnerShape } from "./key-value-cache.js";
+import { LiveRequest, type LiveSequence } from "./live-request.js";
 
-/** One prompt and how many completions of it are wanted. */
-export interface GroupRequest {
-  /** Position in draw order; echoed in the sequences. */
-  readonly group: number;
-  /** Names the random stream: task id and epoch. With the seed, the sample index and the position it fixes every draw. */
-  readonly randomKey: string;
-  readonly promptIds: readonly number[];
-  /** Sample indices to draw, usually 0 to G - 1. */
-  readonly samples: readonly number[];
-}
-
-export interface SamplingOptions extends SamplingParameters {
-  readonly seed: number;
-  /** Includes the stop token. */
-  readonly maxNewTokens: number;
-  readonly stopIds: readonly number[];
-}
-
-/** A finished completion, handed on the moment it ends. */
-export interface SampledSequence {
-  readonly group: number;
-  readonly sample: number;
-  readonly completionIds: number[];
-  readonly rolloutLogProbs: number[];
-  readonly cutLogProbs?: number[];
-  readonly finishReason: FinishReason;
-}
-
-export interface SamplingStats {
-  readonly tokens: number;
-  readonly seconds: number;
-  /** Decoding steps, all lanes together. */
-  readonly decodeSteps: number;
-}
-
-/** A sequence in the making. */
-interface LiveSequence {
-  readonly request: GroupRequest;
-  /** Hash of the request's `randomKey`. */
-  readonly stream: number;
-  readonly sample: number;
-  readonly ids: number[];
-  readonly logProbs: number[];
-  readonly cutLogProbs: number[];
-}
+type Weights = Readonly<Record<string, Value>>;
 
 /** A prefilled prompt whose samples still wait for slots. */
 interface WaitingPrompt {
-  readonly request: GroupRequest;
+  readonly live: LiveRequest;
   readonly prefilled: Prefilled;
   readonly row: number;
-  readonly samples: number[];
 }
 
 /**
- * The slot loop: fill free slots from prefilled prompts, prefill more when none wait, decode one token of every slot,
- * hand on and free what ended.
+ * The sampler's loop: fill free slots from prefilled prompts, prefill more when none wait, decode one token of every slot,
+ * hand on and free what ended. It runs while there is anything to draw, and takes requests as it runs.
  */
-export async function runSlots(
-  cache: KeyValueCache,
-  { config, shape }: { config: DecoderConfig; shape: RunnerShape },
-  groups: readonly GroupRequest[],
-  options: SamplingOptions,
-  onFinished: (sequence: SampledSequence) => void,
-): Promise<SamplingStats> {
-  const started = performance.now();
-  const slots: (LiveSequence | null)[] = Array.from({ length: shape.slots }, () => null);
-  const queue = groups.filter((group) => group.samples.length > 0);
-  const waiting: WaitingPrompt[] = [];
-  let next = 0;
-  let tokens = 0;
-  let decodeSteps = 0;
+export class SlotLoop {
+  /** Decoding steps until now. */
+  decodeSteps = 0;
+  private readonly slots: (LiveSequence | null)[];
+  /** Requests whose prompts have not been prefilled. */
+  private queue: LiveRequest[] = [];
+  /** Those whose prompts are being prefilled. */
+  private prefilling: readonly LiveRequest[] = [];
+  private waiting: WaitingPrompt[] = [];
+  private nextWeights: Weights | null = null;
+  private hasWeights = false;
+  private running: Promise<void> | null = null;
 
-  /** Draws the next token of a sequence; true when it ended and was handed on. */
-  const advance = (live: LiveSequence, logits: Float32Array, row: number): boolean => {
-    const position = live.ids.length;
-    const uniform = uniformAt(options.seed, "sample", live.stream, live.sample, position);
-    const drawn = drawToken(logits, row * config.vocabulary, config.vocabulary, options, uniform);
-    live.ids.push(drawn.id);
-    live.logProbs.push(drawn.logProb);
-    live.cutLogProbs.push(drawn.cutLogProb);
-    tokens++;
-    const stopped = options.stopIds.includes(drawn.id);
-    const room = Math.min(options.maxNewTokens, shape.cacheLength - live.request.promptIds.length);
-    if (!stopped && live.ids.length < room) return false;
-    onFinished(finished(live, stopped ? "stop" : "length", options));
-    return true;
-  };
+  constructor(
+    private readonly cache: KeyValueCache,
+    private readonly config: DecoderConfig,
+    private readonly shape: RunnerShape,
+  ) {
+    this.slots = Array.from({ length: shape.slots }, () => null);
+  }
 
-  /** Moves waiting samples into free slots; each draws its first token from the prefill's logits. */
-  const fill = async (): Promise<void> => {
-    for (;;) {
-      const free = slots.flatMap((slot, index) => (slot === null ? [index] : []));
-      const prompt = waiting[0];
-      if (prompt === undefined || free.length === 0) return;
-      const placed: number[] = [];
-      while (prompt.samples.length > 0 && placed.length < free.length) {
-        const live: LiveSequence = {
-          request: prompt.request,
-          stream: hash32(prompt.request.randomKey),
-          sample: prompt.samples.shift()!,
-          ids: [],
-          logProbs: [],
-          cutLogProbs: [],
-        };
-        if (advance(live, prompt.prefilled.logits, prompt.row)) continue;
-        const slot = free[placed.length]!;
-        slots[slot] = live;
-        placed.push(slot);
+  /** Requests that have begun end with the weights that they began with; those after them start with these. */
+  setWeights(weights: Weights): void {
+    this.nextWeights = weights;
+    this.hasWeights = true;
+  }
+
+  /** @throws RangeError for a prompt that does not fit the shape or the vocabulary */
+  start(request: CompletionRequest, handlers: CompletionHandlers): StartedRequest {
+    if (!this.hasWeights) throw new Error("setWeights before the first request");
+    checkPrompt(request.promptIds, this.shape, this.config);
+    const live = new LiveRequest(request, handlers);
+    this.queue.push(live);
+    this.wake();
+    return { cancel: (sample) => this.cancel(live, sample) };
+  }
+
+  /** Fails what is under way and resolves when nothing runs. */
+  async stop(): Promise<void> {
+    for (const live of this.allLive()) live.fail(new Error("the sampler was closed"));
+    while (this.running !== null) await this.running;
+  }
+
+  private cancel(live: LiveRequest, sample?: number): void {
+    if (sample === undefined) {
+      live.end();
+      return;
+    }
+    const place = live.samples.indexOf(sample);
+    if (place >= 0) live.samples.splice(place, 1);
+    for (const sequence of this.slots) {
+      if (sequence?.of === live && sequence.sample === sample) sequence.cancel();
+    }
+  }
+
+  private wake(): void {
+    // Not at once: requests that are started together are prefilled together.
+    this.running ??= Promise.resolve()
+      .then(() => this.run())
+      .catch((error: unknown) => this.failAll(error))
+      .then(() => {
+        this.running = null;
+        if (!this.isIdle()) this.wake();
+      });
+  }
+
+  private isIdle(): boolean {
+    return this.queue.length === 0 && this.waiting.length === 0 && !this.hasLiveSlot();
+  }
+
+  private hasLiveSlot = (): boolean => this.slots.some((sequence) => sequence !== null);
+
+  private async run(): Promise<void> {
+    while (!this.isIdle()) {
+      this.dropEnded();
+      await this.takeWeights();
+      await this.fill();
+      while (this.mayPrefill()) {
+        await this.prefill();
+        await this.fill();
       }
-      if (placed.length > 0) await cache.assign(prompt.prefilled, prompt.row, placed);
-      if (prompt.samples.length > 0) return;
-      waiting.shift();
-      if (!waiting.some((other) => other.prefilled === prompt.prefilled)) prompt.prefilled.release();
+      await this.decode();
     }
-  };
+  }
 
-  const prefillMore = async (): Promise<void> => {
-    const batch = queue.slice(next, next + PREFILL_ROWS);
-    next += batch.length;
-    const prefilled = await cache.prefill(batch.map((request) => request.promptIds));
-    batch.forEach((request, row) => {
-      waiting.push({ request, prefilled, row, samples: [...request.samples] });
-    });
-  };
-
-  for (;;) {
-    await fill();
-    while (slots.includes(null) && waiting.length === 0 && next < queue.length) {
-      await prefillMore();
-      await fill();
-    }
-    if (slots.every((slot) => slot === null)) break;
-    const ids = Int32Array.from(slots, (live) => live?.ids.at(-1) ?? 0);
-    const positions = Int32Array.from(slots, (live) =>
-      live ? live.request.promptIds.length + live.ids.length - 1 : 0,
-    );
-    const logits = await cache.step(ids, positions);
-    decodeSteps++;
-    slots.forEach((live, slot) => {
-      if (live !== null && advance(live, logits, slot)) slots[slot] = null;
+  /** Frees what cancelled requests held. */
+  private dropEnded(): void {
+    this.queue = this.queue.filter((live) => live.samples.length > 0);
+    this.slots.forEach((sequence, slot) => {
+      if (sequence?.isOver) this.slots[slot] = null;
     });
   }
-  return { tokens, seconds: (performance.now() - started) / 1000, decodeSteps };
+
+  /** New weights wait until what has begun has ended: a completion is drawn from one policy. */
+  private async takeWeights(): Promise<void> {
+    const weights = this.nextWeights;
+    if (weights === null || this.waiting.length > 0 || this.hasLiveSlot()) return;
+    this.nextWeights = null;
+    await this.cache.useWeights(weights);
+  }
+
+  private mayPrefill(): boolean {
+    const isWanted = this.queue.length > 0 && this.nextWeights === null;
+    return isWanted && this.waiting.length === 0 && this.slots.includes(null);
+  }
+
+  /** Prefills the next prompts; a long one leaves room between its parts, in which the others decode. */
+  private async prefill(): Promise<void> {
+    const batch = this.queue.splice(0, this.cache.prefillRows);
+    this.prefilling = batch;
+    const prompts = batch.map(({ request }) => request.promptIds);
+    const prefilled = await this.cache.prefill(prompts, () => this.decode());
+    this.waiting.push(...batch.map((live, row) => ({ live, prefilled, row })));
+    this.prefilling = [];
+    this.dropEnded();
+  }
+
+  /** Moves waiting samples into free slots. */
+  private async fill(): Promise<void> {
+    for (;;) {
+      const prompt = this.waiting[0];
+      if (prompt === undefined) return;
+      const { live, prefilled, row } = prompt;
+      const placed = this.place(prompt);
+      if (placed.length > 0) await this.cache.assign(prefilled, row, placed);
+      if (live.samples.length > 0) return;
+      this.waiting.shift();
+      if (!this.waiting.some((other) => other.prefilled === prefilled)) prefilled.release();
+    }
+  }
+
+  /** Gives a prompt's samples the free slots; those whose only token the prefill's logits give need none. */
+  private place({ live, prefilled, row }: WaitingPrompt): number[] {
+    const free = this.slots.flatMap((slot, index) => (slot === null ? [index] : []));
+    const placed: number[] = [];
+    while (live.samples.length > 0 && placed.length < free.length) {
+      const sequence = live.begin();
+      if (prefilled.logits !== null && !this.advance(sequence, prefilled.logits, row)) continue;
+      const slot = free[placed.length]!;
+      this.slots[slot] = sequence;
+      placed.push(slot);
+    }
+    return placed;
+  }
+
+  private async decode(): Promise<void> {
+    this.dropEnded();
+    if (!this.hasLiveSlot()) return;
+    const ids = Int32Array.from(this.slots, (sequence) => sequence?.lastId ?? 0);
+    const positions = Int32Array.from(this.slots, (sequence) => sequence?.position ?? 0);
+    const logits = await this.cache.step(ids, positions);
+    this.decodeSteps++;
+    this.slots.forEach((sequence, slot) => {
+      if (sequence === null || sequence.isOver) return;
+      if (!this.advance(sequence, logits, slot)) this.slots[slot] = null;
+    });
+  }
+
+  private advance(sequence: LiveSequence, logits: Float32Array, row: number): boolean {
+    const room = this.shape.cacheLength - sequence.of.request.promptIds.length;
+    return sequence.advance(logits, row, this.config.vocabulary, room);
+  }
+
+  private allLive(): LiveRequest[] {
+    const drawing = this.slots.flatMap((sequence) => (sequence === null ? [] : [sequence.of]));
+    return [...drawing, ...this.waiting.map(({ live }) => live), ...this.prefilling, ...this.queue];
+  }
+
+  /** A call of the cache failed: so has everything that was under way. */
+  private failAll(error: unknown): void {
+    const [all, waiting] = [this.allLive(), this.waiting];
+    [this.queue, this.waiting, this.prefilling] = [[], [], []];
+    this.slots.fill(null);
+    for (const prefilled of new Set(waiting.map((prompt) => prompt.prefilled))) prefilled.release();
+    for (const live of all) live.fail(error);
+  }
 }
 
-function finished(live: LiveSequence, finishReason: FinishReason, options: SamplingOptions): SampledSequence {
-  const isCut = options.topP < 1 || options.topK > 0;
-  return {
-    group: live.request.group,
-    sample: live.sample,
-    completionIds: live.ids,
-    rolloutLogProbs: live.logProbs,
-    ...(isCut ? { cutLogProbs: live.cutLogProbs } : {}),
-    finishReason,
-  };
+function checkPrompt(
+  prompt: readonly number[],
+  { promptLength }: RunnerShape,
+  { vocabulary }: DecoderConfig,
+): void {
+  if (prompt.length === 0 || prompt.length > promptLength)
+    throw new RangeError(`a prompt of ${prompt.length} tokens does not fit 1 to ${promptLength}`);
+  const bad = prompt.find((id) => !Number.isInteger(id) || id < 0 || id >= vocabulary);
+  if (bad !== undefined) throw new RangeError(`prompt: ${bad} is no id of a vocabulary of ${vocabulary}`);
 }
