@@ -42,12 +42,7 @@ function project(x: tf.Tensor, weights: Weights, name: string, { lora }: Decoder
 }
 
 /** Query, key and value heads of one layer before RoPE: [N, H, E], [N, K, E], [N, K, E]. */
-function projectHeads(
-  x: tf.Tensor,
-  weights: Weights,
-  at: string,
-  config: DecoderConfig,
-): { query: tf.Tensor; key: tf.Tensor; value: tf.Tensor } {
+function projectHeads(x: tf.Tensor, weights: Weights, at: string, config: DecoderConfig): Heads {
   const heads = (name: string, count: number): tf.Tensor => {
     const projected = project(x, weights, `${at}.${name}_proj`, config);
     const split = tf.reshape(projected, [-1, count, config.headDim]);
@@ -68,13 +63,26 @@ function feedForward(x: tf.Tensor, weights: Weights, at: string, config: Decoder
   return project(tf.mul(tf.mul(gate, tf.sigmoid(gate)), up), weights, `${at}.down_proj`, config);
 }
 
-/** One layer around its attention: norm, attend, add, norm, feed forward, add. All [N, D]. */
-function decoderLayer(
+/** Query, key and value heads of N tokens, before RoPE. */
+interface Heads {
+  readonly query: tf.Tensor;
+  readonly key: tf.Tensor;
+  readonly value: tf.Tensor;
+}
+
+/** Mixes the values of N tokens: heads -> [N, H * E]. */
+export type Attention = (heads: Heads) => tf.Tensor;
+
+/**
+ * One layer around its attention: norm, attend, add, norm, feed forward, add. All [N, D].
+ * @param layer - whose weights: those under `model.layers.<layer>.`
+ */
+export function decoderLayer(
   x: tf.Tensor,
   weights: Weights,
   layer: number,
   config: DecoderConfig,
-  attend: (heads: { query: tf.Tensor; key: tf.Tensor; value: tf.Tensor }) => tf.Tensor,
+  attend: Attention,
 ): tf.Tensor {
   const at = `model.layers.${layer}`;
   const normed = rmsNorm(x, weights[`${at}.input_layernorm.weight`]!, config.normEpsilon);
@@ -94,33 +102,40 @@ export interface KeyValue {
   readonly value: tf.Tensor;
 }
 
+/** What attention over T positions needs to know of them, the same for every layer and row. */
+export interface PositionTables<T> {
+  /** [T, 1, E] */
+  readonly cos: T;
+  /** [T, 1, E] */
+  readonly sin: T;
+  /** [T, T]: 0 on and below the diagonal, MASKED above. */
+  readonly mask: T;
+}
+
+export const positionTables = (length: number, config: DecoderConfig): PositionTables<Float32Array> => ({
+  ...ropeTables(config, length),
+  mask: causalMask(length),
+});
+
+export const positionTableShapes = (length: number, config: DecoderConfig): PositionTables<number[]> => ({
+  cos: [length, 1, config.headDim],
+  sin: [length, 1, config.headDim],
+  mask: [length, length],
+});
+
 /**
- * Hidden states of whole sequences under causal attention. Rows are right-padded: padding comes after every real
- * token, so causality alone hides it.
- * @param ids - [B, T] int32
- * @returns hidden [B * T, D] after the last norm; keyValues per layer, each [B, K, T, E]
+ * Attention of whole sequences, each token to those before it and itself. Rows are right-padded: padding comes after
+ * every real token, so causality alone hides it.
+ * @param keyValues - gets, of every layer that uses it, keys and values [B, K, T, E]
  */
-export function decoderHidden(
-  weights: Weights,
-  ids: tf.Tensor2D,
+export function causalAttention(
+  [rows, length]: readonly [rows: number, length: number],
+  { cos, sin, mask }: PositionTables<tf.Tensor>,
   config: DecoderConfig,
-): { hidden: tf.Tensor2D; keyValues: KeyValue[] } {
-  const [rows, length] = ids.shape;
+  keyValues: KeyValue[] = [],
+): Attention {
   const { heads, keyValueHeads, headDim } = config;
-  const tables = ropeTables(config, length);
-  const cos = tf.tensor(tables.cos, [length, 1, headDim]);
-  const sin = tf.tensor(tables.sin, [length, 1, headDim]);
-  const mask = causalMask(length);
-  const keyValues: KeyValue[] = [];
-  const attend = ({
-    query,
-    key,
-    value,
-  }: {
-    query: tf.Tensor;
-    key: tf.Tensor;
-    value: tf.Tensor;
-  }): tf.Tensor => {
+  return ({ query, key, value }) => {
     const byHead = (x: tf.Tensor, count: number): tf.Tensor =>
       tf.transpose(tf.reshape(x, [rows, length, count, headDim]), [0, 2, 1, 3]);
     const turn = (x: tf.Tensor, count: number): tf.Tensor =>
@@ -137,22 +152,48 @@ export function decoderHidden(
     const mixed = tf.reshape(tf.matMul(attention, v), [rows, heads, length, headDim]);
     return tf.reshape(tf.transpose(mixed, [0, 2, 1, 3]), [rows * length, heads * headDim]);
   };
-  let x = embed(weights, tf.reshape(ids, [rows * length]) as tf.Tensor1D);
-  for (let layer = 0; layer < config.layers; layer++) x = decoderLayer(x, weights, layer, config, attend);
-  const hidden = rmsNorm(x, weights["model.norm.weight"]!, config.normEpsilon);
-  return { hidden: hidden as tf.Tensor2D, keyValues };
 }
 
-/** [T, T]: 0 on and below the diagonal, MASKED above. */
-function causalMask(length: number): tf.Tensor {
+/**
+ * Hidden states of whole sequences under causal attention.
+ * @param ids - [B, T] int32
+ * @returns hidden [B * T, D] after the last norm; keyValues per layer, each [B, K, T, E]
+ */
+export function decoderHidden(
+  weights: Weights,
+  ids: tf.Tensor2D,
+  config: DecoderConfig,
+): { hidden: tf.Tensor2D; keyValues: KeyValue[] } {
+  const keyValues: KeyValue[] = [];
+  const attend = causalAttention(ids.shape, constantTables(ids.shape[1], config), config, keyValues);
+  let x: tf.Tensor = embed(weights, tf.reshape(ids, [ids.size]));
+  for (let layer = 0; layer < config.layers; layer++) x = decoderLayer(x, weights, layer, config, attend);
+  return { hidden: lastNorm(weights, x, config), keyValues };
+}
+
+/** The norm between the last layer and the head: [N, D] -> [N, D]. */
+export function lastNorm(weights: Weights, x: tf.Tensor, config: DecoderConfig): tf.Tensor2D {
+  return rmsNorm(x, weights["model.norm.weight"]!, config.normEpsilon) as tf.Tensor2D;
+}
+
+function constantTables(length: number, config: DecoderConfig): PositionTables<tf.Tensor> {
+  const [tables, shapes] = [positionTables(length, config), positionTableShapes(length, config)];
+  return {
+    cos: tf.tensor(tables.cos, shapes.cos),
+    sin: tf.tensor(tables.sin, shapes.sin),
+    mask: tf.tensor(tables.mask, shapes.mask),
+  };
+}
+
+function causalMask(length: number): Float32Array {
   const mask = new Float32Array(length * length);
   for (let row = 0; row < length; row++) mask.fill(MASKED, row * length + row + 1, (row + 1) * length);
-  return tf.tensor(mask, [length, length]);
+  return mask;
 }
 
 /** Embeddings of ids [N]: [N, D]. */
-function embed(weights: Weights, ids: tf.Tensor1D): tf.Tensor {
-  return tf.gather(weights["model.embed_tokens.weight"]!, ids);
+export function embed(weights: Weights, ids: tf.Tensor1D): tf.Tensor2D {
+  return tf.gather(weights["model.embed_tokens.weight"] as tf.Tensor2D, ids);
 }
 
 /** Logits [N, V] of hidden states [N, D], by the head or the tied embedding. */

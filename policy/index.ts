@@ -3,8 +3,19 @@ export { writeChecksums } from "./checksums.js";
 export type { DecoderConfig, ModelType } from "./config.js";
 export { huggingFaceConfig, parseDecoderConfig, readDecoderConfig } from "./config.js";
 export { decodeStep, decodingSpecs, decodingWeights } from "./decode-step.js";
-export type { KeyValue, Weights } from "./decoder.js";
-export { decoderHidden, decoderLogits, projectLogits, rmsNorm } from "./decoder.js";
+export type { Attention, KeyValue, PositionTables, Weights } from "./decoder.js";
+export {
+  causalAttention,
+  decoderHidden,
+  decoderLayer,
+  decoderLogits,
+  embed,
+  lastNorm,
+  positionTableShapes,
+  positionTables,
+  projectLogits,
+  rmsNorm,
+} from "./decoder.js";
 export { nonFinitePolicy } from "./finite-weights.js";
 export type { HostWeights, PolicyFolder } from "./folder.js";
 export { namedTensors, policyFiles, policyFolder, readPolicy, readWeights, writePolicy } from "./folder.js";

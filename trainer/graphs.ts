@@ -6,16 +6,19 @@ import {
   compile,
   type TensorMap,
   type TensorSpec,
+  type Value,
   valueAndGradients,
 } from "../tensor/index.js";
-import { logProbsAt, logSoftmax, tokenLogProbs, topIndices } from "./log-probs.js";
+import { keepFunctions } from "./kept-functions.js";
+import { tokenLogProbs, topIndices } from "./log-probs.js";
+import { lossSpecs, teacherSpecs, viewed, viewSpecs } from "./loss-inputs.js";
 import type { ObjectiveConfig } from "./objective-config.js";
-import { hasPolicyGradient, hasTeacher } from "./objective-config.js";
+import { hasTeacher } from "./objective-config.js";
 import { optimizerSpecs, optimizerStep } from "./optimizer.js";
 import type { OptimizerConfig } from "./optimizer-config.js";
-import type { Microbatch, PaddedRows } from "./pack-batch.js";
+import type { PaddedRows } from "./pack-batch.js";
 import { logitsAt, type TrainableModel } from "./trainable-model.js";
-import { LOSS_TERMS, type TeacherView, teacherView, tokenTerms, weightedLoss } from "./training-loss.js";
+import { type TeacherView, tokenTerms, weightedLoss } from "./training-loss.js";
 
 export interface GraphOptions {
   readonly model: TrainableModel;
@@ -24,6 +27,13 @@ export interface GraphOptions {
   /** Sampling temperature: log-probabilities are taken at it. */
   readonly temperature: number;
   readonly compile: Pick<CompileOptions, "provider" | "threads" | "deterministic">;
+  /**
+   * Values of the model's `frozenShapes`, as `CompileOptions.bound` takes them: never changed, never part of the state,
+   * never disposed of.
+   */
+  readonly frozen?: Readonly<Record<string, Value>>;
+  /** Response tokens whose logits exist at a time, layer by layer. Default: so many that they take about 64 MB. */
+  readonly chunk?: number;
 }
 
 /** Rows and positions that a graph is compiled for. */
@@ -65,22 +75,14 @@ const int = (...shape: number[]): TensorSpec => ({ shape, dtype: "int32" });
 
 export function createGraphs(options: GraphOptions): Graphs {
   const { model, objective } = options;
-  const made = new Map<string, Promise<CompiledFunction>>();
+  const kept = keepFunctions<CompiledFunction>(GRAPHS_KEPT);
   const once = (
-    name: string,
+    kind: string,
     key: unknown,
     make: (name: string) => Promise<CompiledFunction>,
   ): Promise<CompiledFunction> => {
-    const id = `${name} ${JSON.stringify(key)}`;
-    const graph = made.get(id) ?? make(id);
-    made.delete(id); // and to the end: the first of the map is the one unused for longest
-    made.set(id, graph);
-    if (made.size > GRAPHS_KEPT) {
-      const [oldest, unused] = made.entries().next().value!;
-      made.delete(oldest);
-      void unused.then((compiled) => compiled.dispose()).catch(() => {}); // its caller has seen a failure
-    }
-    return graph;
+    const name = `${kind} ${JSON.stringify(key)}`;
+    return kept.once(name, () => make(name));
   };
   const parameters = (prefix: string, shapes = model.shapes): Record<string, TensorSpec> =>
     Object.fromEntries(Object.entries(shapes).map(([name, shape]) => [`${prefix}/${name}`, float(...shape)]));
@@ -93,7 +95,7 @@ export function createGraphs(options: GraphOptions): Graphs {
   const logits = (inputs: TensorMap, weights = under("weights", inputs)): tf.Tensor2D =>
     logitsAt(model, { ...under("frozen", inputs), ...weights }, inputs, options.temperature);
   const gradientNames = Object.keys(model.shapes).map((name) => `gradients/${name}`);
-  const common = options.compile;
+  const common = { ...options.compile, bound: prefixed("frozen", options.frozen ?? {}) };
   return {
     vocabulary: model.vocabulary,
     score: (shape) =>
@@ -116,7 +118,7 @@ export function createGraphs(options: GraphOptions): Graphs {
       once("teacher", [shape, view], (name) =>
         compile(
           (inputs) => ({ teacher_log_probs: viewed(logits(inputs), inputs, view) }),
-          { ...rowSpecs(shape), ...viewSpecs(shape, view) },
+          { ...rowSpecs(shape), ...viewSpecs(shape.positions, view) },
           { ...common, name, keepOnDevice: ["teacher_log_probs"] },
         ),
       ),
@@ -134,7 +136,8 @@ export function createGraphs(options: GraphOptions): Graphs {
           {
             ...rowSpecs(shape),
             inverse: int(shape.rows * shape.length),
-            ...lossSpecs(shape, options, isOnPolicy),
+            ...lossSpecs(shape.positions, objective, isOnPolicy),
+            ...teacherSpecs(shape.positions, objective, model.vocabulary),
           },
           { ...common, name, keepOnDevice: gradientNames },
         ),
@@ -164,71 +167,15 @@ export function createGraphs(options: GraphOptions): Graphs {
           { ...common, name, keepOnDevice: Object.keys(specs).filter((key) => key.includes("/")) },
         );
       }),
-    dispose: async () => {
-      for (const graph of made.values()) await (await graph).dispose();
-      made.clear();
-    },
+    dispose: () => kept.dispose(),
   };
 }
 
 /** The tensors under a prefix, without it. */
-function under(prefix: string, inputs: TensorMap): TensorMap {
+export function under(prefix: string, inputs: TensorMap): TensorMap {
   const own = Object.entries(inputs).filter(([key]) => key.startsWith(`${prefix}/`));
   return Object.fromEntries(own.map(([key, tensor]) => [key.slice(prefix.length + 1), tensor]));
 }
 
-const prefixed = <T>(prefix: string, record: Readonly<Record<string, T>>): Record<string, T> =>
+export const prefixed = <T>(prefix: string, record: Readonly<Record<string, T>>): Record<string, T> =>
   Object.fromEntries(Object.entries(record).map(([name, value]) => [`${prefix}/${name}`, value]));
-
-function viewSpecs({ positions }: GraphShape, view: TeacherView): Record<string, TensorSpec> {
-  if (view.kind === "topk") return { topk_indices: int(positions, view.k) };
-  return view.kind === "sampled" ? { targets: int(positions) } : {};
-}
-
-function viewed(logits: tf.Tensor2D, inputs: TensorMap, view: TeacherView): tf.Tensor {
-  if (view.kind === "topk") return logProbsAt(logits, inputs.topk_indices as tf.Tensor2D);
-  return view.kind === "sampled" ? tokenLogProbs(logits, inputs.targets as tf.Tensor1D) : logSoftmax(logits);
-}
-
-/** Inputs of `tokenTerms` and `weightedLoss` for an objective. */
-function lossSpecs(
-  { positions }: GraphShape,
-  { objective, model }: GraphOptions,
-  isOnPolicy: boolean,
-): Record<string, TensorSpec> {
-  const perToken = (...names: string[]): Record<string, TensorSpec> =>
-    Object.fromEntries(names.map((name) => [name, float(positions)]));
-  const targets = { targets: int(positions) };
-  if (objective.type === "raft" || objective.type === "sft")
-    return { ...targets, ...perToken("imitate_weights") };
-  const specs = { ...targets, ...(isOnPolicy ? {} : perToken("old_log_probs")) };
-  if (objective.importance_clip !== null) Object.assign(specs, perToken("rollout_log_probs"));
-  if (hasPolicyGradient(objective)) Object.assign(specs, perToken("policy_weights", "advantages"));
-  if (objective.kl_coefficient > 0) Object.assign(specs, perToken("kl_weights", "ref_log_probs"));
-  if (!hasTeacher(objective)) return specs;
-  const view = teacherView(objective, model.vocabulary);
-  const width = view.kind === "topk" ? [positions, view.k] : [positions, model.vocabulary];
-  Object.assign(
-    specs,
-    perToken("distill_weights"),
-    view.kind === "topk" ? viewSpecs({ rows: 0, length: 0, positions }, view) : {},
-  );
-  return { ...specs, teacher_log_probs: view.kind === "sampled" ? float(positions) : float(...width) };
-}
-
-/** Feeds of the weights and arrays of a microbatch that the gradients graph asks for by name. */
-export function microbatchFeeds(
-  microbatch: Microbatch,
-  graph: CompiledFunction,
-): Record<string, Float32Array | Int32Array> {
-  const feeds: Record<string, Float32Array | Int32Array> = {
-    ids: microbatch.ids,
-    positions: microbatch.positions,
-    inverse: microbatch.inverse,
-    targets: microbatch.targets,
-    advantages: microbatch.advantages,
-    rollout_log_probs: microbatch.rolloutLogProbs,
-  };
-  for (const term of LOSS_TERMS) feeds[`${term}_weights`] = microbatch.weights[term];
-  return Object.fromEntries(Object.entries(feeds).filter(([name]) => graph.inputs[name] !== undefined));
-}

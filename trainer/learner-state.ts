@@ -18,11 +18,14 @@ export interface StateTensor {
   readonly data: Float32Array;
 }
 
-/** The state while it is in use: values may live on a device. Replaced as a whole, never edited. */
+/**
+ * The state while it is in use: values may live on a device. Replaced as a whole; only an update that cannot be taken
+ * back may replace values in their record.
+ */
 export interface LiveState {
   readonly step: number;
   readonly optimizerSteps: number;
-  readonly values: Readonly<Record<string, Value>>;
+  readonly values: Record<string, Value>;
 }
 
 export interface StateParts {

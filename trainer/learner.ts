@@ -1,11 +1,11 @@
 /** The update: samples in, new weights out. */
 import { ConfigError, type Sample } from "../core/index.js";
 import type { Value } from "../tensor/index.js";
-import { accumulateGradients, oldLogProbs } from "./gradients.js";
-import { createGraphs, type GraphOptions, type Graphs } from "./graphs.js";
+import type { Computation, Values } from "./computation.js";
+import type { GraphOptions } from "./graphs.js";
+import { layeredComputation } from "./layered/computation.js";
 import {
   disposeAll,
-  hostArray,
   hostState,
   initialState,
   type LearnerState,
@@ -19,12 +19,11 @@ import { sampleWeights } from "./objective-parts.js";
 import { stepScalars } from "./optimizer.js";
 import { type Microbatch, packBatch } from "./pack-batch.js";
 import { type MetricSums, metricsOf, noSums, type UpdateMetrics } from "./update-metrics.js";
+import { wholeComputation } from "./whole-computation.js";
 
 export interface LearnerOptions extends GraphOptions {
   /** Initial weights under their names, float32; also the first teacher and the frozen reference. */
   readonly weights: Readonly<Record<string, Float32Array>>;
-  /** Values of the model's `frozenShapes`: never changed, never part of the state. */
-  readonly frozen?: Readonly<Record<string, Float32Array>>;
   /** Updates of the whole run: where the learning-rate schedule ends. */
   readonly totalSteps: number;
 }
@@ -64,43 +63,52 @@ export function createLearner(options: LearnerOptions): Learner {
     withTeacher: hasTeacher(objective),
     withReference: "kl_coefficient" in objective && objective.kl_coefficient > 0,
   };
-  const graphs = createGraphs(options);
-  const frozen = frozenValues(options);
-  const withFrozen = (live: LiveState): LiveState => ({ ...live, values: { ...live.values, ...frozen } });
-  let state = withFrozen(initialState(options.weights, parts));
+  checkFrozen(options);
+  const computation = computationOf(options);
+  let state = initialState(options.weights, parts);
   return {
     update: async ({ samples }) => {
-      const { next, metrics } = await updatedState(state, samples, options, graphs);
+      const { next, metrics } = await updatedState(state, samples, options, computation);
       const kept = new Set(Object.values(next.values));
       disposeAll(Object.values(state.values).filter((value) => !kept.has(value)));
       state = next;
       return metrics;
     },
-    score: (samples) => scoreSamples(state, samples, options, graphs),
+    score: (samples) => scoreSamples(state, samples, options, computation),
     weights: () => valuesUnder("weights", state.values),
     exportState: () => hostState(state, parts),
     importState: (saved) => {
-      const next = withFrozen(liveState(saved, parts));
+      const next = liveState(saved, parts);
       disposeAll(replaced(state, next));
       state = next;
     },
     dispose: async () => {
       disposeAll(Object.values(state.values));
-      await graphs.dispose();
+      await computation.dispose();
     },
   };
 }
 
 /** @throws ConfigError when a frozen parameter is missing or of another size */
-function frozenValues({ model, frozen = {} }: LearnerOptions): Record<string, Value> {
-  return Object.fromEntries(
-    Object.entries(model.frozenShapes ?? {}).map(([name, shape]) => {
-      const size = shape.reduce((a, b) => a * b, 1);
-      const value = frozen[name];
-      if (value?.length === size) return [`frozen/${name}`, value];
-      throw new ConfigError({ at: `frozen: ${name}`, got: value?.length ?? null, need: `${size} numbers` });
-    }),
-  );
+function checkFrozen({ model, frozen = {} }: GraphOptions): void {
+  for (const [name, shape] of Object.entries(model.frozenShapes ?? {})) {
+    const [value, need] = [frozen[name], product(shape)];
+    const got = value === undefined ? null : "spec" in value ? product(value.spec.shape) : value.length;
+    if (got !== need) throw new ConfigError({ at: `frozen: ${name}`, got, need: `${need} numbers` });
+  }
+}
+
+const product = (shape: readonly number[]): number => shape.reduce((a, b) => a * b, 1);
+
+/** From this many parameters on, `auto` trains layer by layer: one graph of everything would hold all activations. */
+const LAYERED_FROM = 64e6;
+
+function computationOf(options: GraphOptions): Computation {
+  const { optimizer, model } = options;
+  const shapes = Object.values({ ...model.shapes, ...model.frozenShapes });
+  const isLarge = shapes.reduce((sum, shape) => sum + product(shape), 0) >= LAYERED_FROM;
+  const isLayered = optimizer.recompute === "auto" ? isLarge : optimizer.recompute === "layers";
+  return isLayered ? layeredComputation(options) : wholeComputation(options);
 }
 
 const valuesUnder = (prefix: string, values: Readonly<Record<string, Value>>): Record<string, Value> =>
@@ -124,14 +132,15 @@ async function updatedState(
   before: LiveState,
   samples: readonly Sample[],
   options: LearnerOptions,
-  graphs: Graphs,
+  computation: Computation,
 ): Promise<{ next: LiveState; metrics: UpdateMetrics }> {
   checkSamples(samples, options.objective);
   const step = before.step + 1;
   const lrScale = learningRateScale(options.optimizer, step, options.totalSteps);
   const minibatches = minibatchesOf(samples, options);
   // One optimizer step: the old log-probs are the policy's own. More: they must be taken before the first.
-  const old = minibatches.length > 1 ? await oldLogProbs(minibatches.flat(), before.values, graphs) : null;
+  const old =
+    minibatches.length > 1 ? await oldLogProbs(minibatches.flat(), before.values, computation) : null;
   const sums = noSums();
   const gradNorms: number[] = [];
   let weightNorm = 0;
@@ -141,9 +150,9 @@ async function updatedState(
     const previous = now;
     const applied = await optimizerUpdate(
       previous,
-      { microbatches, old, lrScale, isLast, sums },
+      { microbatches, old, lrScale, isLast, isOnly: minibatches.length === 1, sums },
       options,
-      graphs,
+      computation,
     );
     if (previous !== before) disposeAll(replaced(previous, applied.next));
     if (!Number.isFinite(applied.gradNorm + applied.weightNorm + sums.loss)) {
@@ -173,31 +182,37 @@ interface OptimizerUpdate {
   readonly old: ReadonlyMap<Microbatch, Float32Array> | null;
   readonly lrScale: number;
   readonly isLast: boolean;
+  /** Of the batch: no later step can fail, after which these values would be wanted again. */
+  readonly isOnly: boolean;
   readonly sums: MetricSums;
 }
 
 async function optimizerUpdate(
   state: LiveState,
-  { microbatches, old, lrScale, isLast, sums }: OptimizerUpdate,
-  options: LearnerOptions,
-  graphs: Graphs,
+  { microbatches, old, lrScale, isLast, isOnly, sums }: OptimizerUpdate,
+  { objective, optimizer }: LearnerOptions,
+  computation: Computation,
 ): Promise<{ next: LiveState; gradNorm: number; weightNorm: number }> {
-  const { objective, optimizer } = options;
-  const gradients = await accumulateGradients(microbatches, state.values, old, sums, objective, graphs);
+  const gradients = await computation.gradients(microbatches, state.values, old, sums);
   const optimizerSteps = state.optimizerSteps + 1;
   const teacherRate = isLast && hasTeacher(objective) ? objective.teacher_rate : 0;
   const scalars = stepScalars(optimizer, lrScale, optimizerSteps, teacherRate);
-  const apply = await graphs.apply();
-  const available: Record<string, Value> = { ...state.values, ...gradients };
-  for (const [name, value] of Object.entries(scalars)) available[name] = Float32Array.of(value);
-  const feeds = Object.fromEntries(Object.keys(apply.inputs).map((name) => [name, available[name]!]));
-  const { grad_norm, weight_norm, ...values } = await apply.run(feeds);
-  disposeAll(Object.values(gradients));
-  return {
-    next: { ...state, optimizerSteps, values: { ...state.values, ...values } },
-    gradNorm: (await hostArray(grad_norm!))[0]!,
-    weightNorm: (await hostArray(weight_norm!))[0]!,
-  };
+  const inPlace = isOnly && Number.isFinite(sums.loss);
+  const applied = await computation.apply({ values: state.values, gradients, scalars, inPlace });
+  const { values, gradNorm, weightNorm } = applied;
+  return { next: { ...state, optimizerSteps, values }, gradNorm, weightNorm };
+}
+
+/** Log-probabilities [R] of every microbatch's tokens under the current weights. */
+async function oldLogProbs(
+  microbatches: readonly Microbatch[],
+  values: Values,
+  computation: Computation,
+): Promise<Map<Microbatch, Float32Array>> {
+  const scores = new Map<Microbatch, Float32Array>();
+  for (const microbatch of microbatches)
+    scores.set(microbatch, await computation.score("weights", microbatch, values));
+  return scores;
 }
 
 /** Importance weights of tokens without a record of how they were sampled would be silently wrong. */
@@ -218,14 +233,14 @@ async function scoreSamples(
   state: LiveState,
   samples: readonly Sample[],
   options: LearnerOptions,
-  graphs: Graphs,
+  computation: Computation,
 ): Promise<number[][]> {
   const everything = samples.map(() => ({ policy: 0, distill: 0, imitate: 1, kl: 0 }));
   const scores = samples.map((): number[] => []);
   for (const [index, sample] of samples.entries()) {
     const [microbatch] = packBatch([sample], [everything[index]!], options.optimizer.microbatch_tokens);
     if (!microbatch) continue;
-    const logProbs = (await oldLogProbs([microbatch], state.values, graphs)).get(microbatch)!;
+    const logProbs = await computation.score("weights", microbatch, state.values);
     scores[index] = [...logProbs.subarray(0, microbatch.tokens)];
   }
   return scores;

@@ -29,6 +29,13 @@ const shared = {
     .positive()
     .default(4096)
     .describe("Padded tokens computed at once. Memory depends on it, the update does not."),
+  recompute: z
+    .enum(["auto", "layers", "none"])
+    .default("auto")
+    .describe(
+      "layers: keeps one layer's activations at a time and computes them again going back, logits in chunks; none: " +
+        "keeps all, faster for a small policy; auto: layers from 64M parameters on. The update is the same.",
+    ),
 };
 
 const betas = z

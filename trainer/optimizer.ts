@@ -59,11 +59,15 @@ export function optimizerSpecs(
   return specs;
 }
 
-/** Length of all tensors together, as one vector. */
-function globalNorm(tensors: readonly tf.Tensor[]): tf.Scalar {
+/** Sum of the squares of all elements of all tensors. */
+export function squaredNorm(tensors: readonly tf.Tensor[]): tf.Scalar {
   const squares = tensors.map((tensor) => tf.reshape(tf.sum(tf.mul(tensor, tensor)), [1]));
-  return tf.sqrt(tf.sum(tf.concat(squares))) as tf.Scalar;
+  return tf.sum(tf.concat(squares)) as tf.Scalar;
 }
+
+/** What gradients of a global norm are multiplied by. */
+const clipFactor = (gradNorm: tf.Scalar, clipNorm: number): tf.Scalar =>
+  tf.minimum(tf.div(clipNorm, tf.add(gradNorm, 1e-6)), tf.scalar(1));
 
 /**
  * Clips the gradients by their global norm and applies them: Muon or AdamW by parameter, then the teacher's average.
@@ -78,13 +82,27 @@ export function optimizerStep(
   withTeacher: boolean,
 ): Record<string, tf.Tensor> {
   const names = Object.keys(shapes);
-  const gradNorm = globalNorm(names.map((name) => inputs[`gradients/${name}`]!));
-  const clip =
-    optimizer.clip_norm === null
-      ? null
-      : tf.minimum(tf.div(optimizer.clip_norm, tf.add(gradNorm, 1e-6)), tf.scalar(1));
+  const gradNorm = tf.sqrt(squaredNorm(names.map((name) => inputs[`gradients/${name}`]!))) as tf.Scalar;
+  const outputs = scaledStep(inputs, optimizer, shapes, withTeacher, gradNorm);
+  outputs.grad_norm = gradNorm;
+  outputs.weight_norm = tf.sqrt(squaredNorm(names.map((name) => outputs[`weights/${name}`]!)));
+  return outputs;
+}
+
+/**
+ * The step of some of the parameters, given the norm of all gradients.
+ * @returns their new `weights/`, moments and `teacher/`
+ */
+export function scaledStep(
+  inputs: TensorMap,
+  optimizer: OptimizerConfig,
+  shapes: Shapes,
+  withTeacher: boolean,
+  gradNorm: tf.Scalar,
+): Record<string, tf.Tensor> {
+  const clip = optimizer.clip_norm === null ? null : clipFactor(gradNorm, optimizer.clip_norm);
   const outputs: Record<string, tf.Tensor> = {};
-  for (const name of names) {
+  for (const name of Object.keys(shapes)) {
     const raw = inputs[`gradients/${name}`]!;
     const updated = updateParameter(inputs, name, clip === null ? raw : tf.mul(raw, clip), optimizer);
     for (const [kind, tensor] of Object.entries(updated)) outputs[`${kind}/${name}`] = tensor;
@@ -93,8 +111,6 @@ export function optimizerStep(
       outputs[`teacher/${name}`] = averageTeacher(inputs[`teacher/${name}`]!, updated.weights!, rate);
     }
   }
-  outputs.grad_norm = gradNorm;
-  outputs.weight_norm = globalNorm(names.map((name) => outputs[`weights/${name}`]!));
   return outputs;
 }
 

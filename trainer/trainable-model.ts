@@ -1,15 +1,22 @@
 import * as tf from "@tensorflow/tfjs-core";
 import {
   adapterShapes,
+  causalAttention,
   type DecoderConfig,
   decoderHidden,
+  decoderLayer,
+  embed,
+  lastNorm,
+  type PositionTables,
   parameterShapes,
+  positionTableShapes,
+  positionTables,
   projectLogits,
 } from "../policy/index.js";
 import type { TensorMap } from "../tensor/index.js";
 import { gatherOnce } from "./log-probs.js";
 
-/** What the learner needs of a policy: two functions over tfjs ops. policy/'s decoder is one. */
+/** What the learner needs of a policy: a few functions over tfjs ops. policy/'s decoder is one. */
 export interface TrainableModel {
   /** Shape of each parameter that is learned, under its name; matrices are [out, in]. */
   readonly shapes: Readonly<Record<string, readonly number[]>>;
@@ -20,6 +27,32 @@ export interface TrainableModel {
   hidden(weights: TensorMap, ids: tf.Tensor2D): tf.Tensor2D;
   /** Logits of hidden states: [N, D] -> [N, V]. */
   logits(weights: TensorMap, hidden: tf.Tensor2D): tf.Tensor2D;
+  readonly parts: ModelParts;
+}
+
+/** The same policy as parts that run one after the other: the embedding, layers that differ in their weights alone, the head. */
+export interface ModelParts {
+  readonly width: number;
+  /** Names of the parameters that each part reads; those of a layer in the same order for every layer. */
+  readonly names: {
+    readonly embedding: readonly string[];
+    readonly layers: readonly (readonly string[])[];
+    /** Of the last norm and the projection onto the vocabulary, which may be the embedding. */
+    readonly head: readonly string[];
+  };
+  /** ids [B, T] int32 -> [B * T, D]. */
+  embed(weights: TensorMap, ids: tf.Tensor2D): tf.Tensor2D;
+  /** Tables that every layer reads, for rows of one length: their elements, and their shapes. */
+  readonly tables: (length: number) => PositionTables<{ data: Float32Array; shape: readonly number[] }>;
+  /** One layer, [B * T, D] -> [B * T, D]. @param weights - under the names of the first layer */
+  layer(
+    weights: TensorMap,
+    x: tf.Tensor2D,
+    rows: readonly [rows: number, length: number],
+    tables: PositionTables<tf.Tensor>,
+  ): tf.Tensor2D;
+  /** Last norm and logits: [N, D] -> [N, V]. */
+  head(weights: TensorMap, x: tf.Tensor2D): tf.Tensor2D;
 }
 
 /** The decoder of policy/ as the learner sees it; with an adapter, only that is learned. */
@@ -33,6 +66,34 @@ export function decoderModel(config: DecoderConfig): TrainableModel {
     vocabulary: config.vocabulary,
     hidden: (weights, ids) => decoderHidden(weights, ids, config).hidden,
     logits: (weights, hidden) => projectLogits(weights, hidden),
+    parts: decoderParts(config),
+  };
+}
+
+function decoderParts(config: DecoderConfig): ModelParts {
+  const names = Object.keys({ ...parameterShapes(config), ...adapterShapes(config) });
+  const embedding = "model.embed_tokens.weight";
+  return {
+    width: config.width,
+    names: {
+      embedding: [embedding],
+      layers: Array.from({ length: config.layers }, (_, layer) =>
+        names.filter((name) => name.startsWith(`model.layers.${layer}.`)),
+      ),
+      head: ["model.norm.weight", config.tiedEmbeddings ? embedding : "lm_head.weight"],
+    },
+    embed: (weights, ids) => embed(weights, tf.reshape(ids, [ids.size])),
+    tables: (length) => {
+      const [data, shapes] = [positionTables(length, config), positionTableShapes(length, config)];
+      return {
+        cos: { data: data.cos, shape: shapes.cos },
+        sin: { data: data.sin, shape: shapes.sin },
+        mask: { data: data.mask, shape: shapes.mask },
+      };
+    },
+    layer: (weights, x, rows, tables) =>
+      decoderLayer(x, weights, 0, config, causalAttention(rows, tables, config)) as tf.Tensor2D,
+    head: (weights, x) => projectLogits(weights, lastNorm(weights, x, config)),
   };
 }
 
@@ -53,6 +114,8 @@ export function logitsAt(
   const hidden = inputs.inverse
     ? gatherOnce(everywhere, positions, inputs.inverse as tf.Tensor1D)
     : tf.gather(everywhere, positions);
-  const logits = model.logits(weights, hidden);
-  return temperature === 1 ? logits : tf.mul(logits, 1 / temperature);
+  return atTemperature(model.logits(weights, hidden), temperature);
 }
+
+export const atTemperature = (logits: tf.Tensor2D, temperature: number): tf.Tensor2D =>
+  temperature === 1 ? logits : tf.mul(logits, 1 / temperature);

@@ -1,9 +1,10 @@
 import { afterAll, describe, expect, test } from "vitest";
 import { randomStream } from "../../core/index.js";
-import { createGraphs, type Graphs, microbatchFeeds, shapeOf } from "../../trainer/graphs.js";
+import { createGraphs, type Graphs, shapeOf } from "../../trainer/graphs.js";
 import { ObjectiveConfig, OptimizerConfig } from "../../trainer/index.js";
 import { sampleWeights } from "../../trainer/objective-parts.js";
 import { packBatch } from "../../trainer/pack-batch.js";
+import { microbatchFeeds } from "../../trainer/whole-computation.js";
 import { tinyModel, tinySamples, tinyWeights } from "./tiny.js";
 import { expectClose } from "./vectors.js";
 

@@ -1,26 +1,38 @@
-/** The forward passes and the backward pass of one optimizer step, microbatch by microbatch. */
+/** An update in one graph for each microbatch's shape: forward and backward pass together, all activations kept. */
 import type { CompiledFunction, Value } from "../tensor/index.js";
-import { type Graphs, microbatchFeeds, shapeOf } from "./graphs.js";
-import { disposeAll } from "./learner-state.js";
+import type { Applied, ApplyRequest, Computation, Values, WeightsCopy } from "./computation.js";
+import { createGraphs, type GraphOptions, type Graphs, shapeOf } from "./graphs.js";
+import { disposeAll, hostArray } from "./learner-state.js";
+import { tokenArrays } from "./loss-inputs.js";
 import { hasTeacher, type ObjectiveConfig } from "./objective-config.js";
 import type { Microbatch } from "./pack-batch.js";
 import { teacherView } from "./training-loss.js";
 import { addMicrobatch, type MetricSums } from "./update-metrics.js";
 
-type Values = Readonly<Record<string, Value>>;
+/** Compiles nothing yet: graphs are compiled when a batch first needs their shape. */
+export function wholeComputation(options: GraphOptions): Computation {
+  const graphs = createGraphs(options);
+  const { objective } = options;
+  return {
+    score: (copy, microbatch, values) => scoreUnder(copy, microbatch, values, graphs),
+    gradients: (microbatches, values, old, sums) =>
+      accumulateGradients(microbatches, values, old, sums, objective, graphs),
+    apply: (request) => applyStep(request, graphs),
+    dispose: () => graphs.dispose(),
+  };
+}
 
-/** Values of one copy of the parameters ("teacher", "reference"), named as a graph's `weights/`; what is frozen beside them. */
-function asWeights(copy: string, values: Values): Record<string, Value> {
+/** Values of one copy of the parameters, named as a graph's `weights/`. */
+function asWeights(copy: WeightsCopy, values: Values): Record<string, Value> {
   return Object.fromEntries(
-    Object.entries(values).flatMap(([key, value]) => {
-      if (key.startsWith("frozen/")) return [[key, value]];
-      return key.startsWith(`${copy}/`) ? [[`weights/${key.slice(copy.length + 1)}`, value]] : [];
-    }),
+    Object.entries(values).flatMap(([key, value]) =>
+      key.startsWith(`${copy}/`) ? [[`weights/${key.slice(copy.length + 1)}`, value]] : [],
+    ),
   );
 }
 
 async function scoreUnder(
-  copy: string,
+  copy: WeightsCopy,
   microbatch: Microbatch,
   values: Values,
   graphs: Graphs,
@@ -31,25 +43,7 @@ async function scoreUnder(
   return log_probs as Float32Array;
 }
 
-/** Log-probabilities [R] of every microbatch's tokens under the current weights. */
-export async function oldLogProbs(
-  microbatches: readonly Microbatch[],
-  values: Values,
-  graphs: Graphs,
-): Promise<Map<Microbatch, Float32Array>> {
-  const scores = new Map<Microbatch, Float32Array>();
-  for (const microbatch of microbatches)
-    scores.set(microbatch, await scoreUnder("weights", microbatch, values, graphs));
-  return scores;
-}
-
-/**
- * Sum of the gradients of all microbatches; each carries its share of the whole batch's denominators.
- * @param old - log-probs before the first optimizer step of the batch; null when this is it
- * @param sums - added to
- * @returns `gradients/` by parameter
- */
-export async function accumulateGradients(
+async function accumulateGradients(
   microbatches: readonly Microbatch[],
   values: Values,
   old: ReadonlyMap<Microbatch, Float32Array> | null,
@@ -77,6 +71,16 @@ export async function accumulateGradients(
     total = total === null ? gradients : await sumOf(total, gradients, graphs);
   }
   return total!;
+}
+
+/** Feeds of the arrays of a microbatch that the gradients graph asks for by name. */
+export function microbatchFeeds(
+  microbatch: Microbatch,
+  graph: CompiledFunction,
+): Record<string, Float32Array | Int32Array> {
+  const { ids, positions, inverse } = microbatch;
+  const feeds = { ids, positions, inverse, ...tokenArrays(microbatch) };
+  return Object.fromEntries(Object.entries(feeds).filter(([name]) => graph.inputs[name] !== undefined));
 }
 
 async function sumOf(
@@ -122,4 +126,19 @@ async function teacherFeeds(
     ...(view.kind === "sampled" ? { targets } : {}),
   });
   return { ...feeds, teacher_log_probs: teacher_log_probs! };
+}
+
+/** All parameters at once; the old values stay, so that the learner can go back to them. */
+async function applyStep({ values, gradients, scalars }: ApplyRequest, graphs: Graphs): Promise<Applied> {
+  const apply = await graphs.apply();
+  const available: Record<string, Value> = { ...values, ...gradients };
+  for (const [name, value] of Object.entries(scalars)) available[name] = Float32Array.of(value);
+  const feeds = Object.fromEntries(Object.keys(apply.inputs).map((name) => [name, available[name]!]));
+  const { grad_norm, weight_norm, ...changed } = await apply.run(feeds);
+  disposeAll(Object.values(gradients));
+  return {
+    values: { ...values, ...changed },
+    gradNorm: (await hostArray(grad_norm!))[0]!,
+    weightNorm: (await hostArray(weight_norm!))[0]!,
+  };
 }

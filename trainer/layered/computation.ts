@@ -1,0 +1,77 @@
+/**
+ * An update of a large policy, layer by layer: a few small functions instead of one graph of everything. The forward pass
+ * keeps the input of each layer; the backward pass computes each layer's activations again from it. Memory grows with one
+ * layer's activations, one chunk's logits, and one hidden state for each layer.
+ */
+import type { Value } from "../../tensor/index.js";
+import type { Computation, Values } from "../computation.js";
+import type { GraphOptions } from "../graphs.js";
+import { disposeAll } from "../learner-state.js";
+import type { Microbatch } from "../pack-batch.js";
+import { addMicrobatch } from "../update-metrics.js";
+import { layerFunctions } from "./functions.js";
+import type { GradientSums } from "./gradient-sums.js";
+import { chunkSize, type HeadFunctions, headFunctions, lossChunks, scoreChunks } from "./head-chunks.js";
+import { applyParts, optimizerParts } from "./optimizer-parts.js";
+import { policyParts } from "./part-weights.js";
+import { backwardPass, forwardPass, type Layers } from "./passes.js";
+
+/** Compiles nothing yet: functions are compiled when a batch first needs their shape. */
+export function layeredComputation(options: GraphOptions): Computation {
+  const parts = policyParts(options);
+  const layers: Layers = { parts, functions: layerFunctions(options, parts) };
+  const head = headFunctions(options, layers, options.chunk ?? chunkSize(options.model.vocabulary));
+  const steps = optimizerParts(parts);
+  const computation: Computation = {
+    score: async (copy, microbatch, values) => {
+      const { last } = await forwardPass(microbatch, copy, values, layers, false);
+      const scores = await scoreChunks(microbatch, last, copy, values, head, layers);
+      disposeAll([last]);
+      return scores;
+    },
+    gradients: async (microbatches, values, old, sums) => {
+      const gradients: GradientSums = {};
+      for (const microbatch of microbatches) {
+        const oldLogProbs = old?.get(microbatch) ?? null;
+        const refLogProbs = needsReference(options)
+          ? await computation.score("reference", microbatch, values)
+          : null;
+        const given = { microbatch, values, oldLogProbs, refLogProbs, sums: gradients };
+        const outputs = await microbatchGradients(given, head, layers);
+        addMicrobatch(sums, microbatch, outputs, oldLogProbs ?? outputs.log_probs!);
+      }
+      return gradients;
+    },
+    apply: (request) => applyParts(request, steps, options, layers.functions),
+    dispose: () => layers.functions.dispose(),
+  };
+  return computation;
+}
+
+const needsReference = ({ objective }: GraphOptions): boolean =>
+  "kl_coefficient" in objective && objective.kl_coefficient > 0;
+
+interface Given {
+  readonly microbatch: Microbatch;
+  readonly values: Values;
+  readonly oldLogProbs: Float32Array | null;
+  readonly refLogProbs: Float32Array | null;
+  readonly sums: GradientSums;
+}
+
+/** Adds one microbatch's gradients to the sums; gives its loss and terms. */
+async function microbatchGradients(
+  given: Given,
+  head: HeadFunctions,
+  layers: Layers,
+): Promise<Record<string, Float32Array>> {
+  const { microbatch, values, sums } = given;
+  const { teacher } = microbatch;
+  const taught = teacher && (await forwardPass(teacher, "teacher", values, layers, false));
+  const teacherLast: Value | null = taught?.last ?? null;
+  const { inputs, last } = await forwardPass(microbatch, "weights", values, layers, true);
+  const { dx, outputs } = await lossChunks({ ...given, last, teacherLast }, head, layers);
+  disposeAll(teacherLast === null ? [last] : [last, teacherLast]);
+  await backwardPass(microbatch, values, { inputs, last: dx }, sums, layers);
+  return outputs;
+}

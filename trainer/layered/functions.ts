@@ -1,0 +1,219 @@
+/**
+ * The compiled functions of layered training. Each stands for one part of the policy and fixed shapes; that of a layer
+ * serves all layers, or, where their weights stand in files, one session of it does for each.
+ */
+import * as tf from "@tensorflow/tfjs-core";
+import {
+  type CompiledFunction,
+  placeOn,
+  recordFunction,
+  type TensorMap,
+  type TensorSpec,
+  type TracedFunction,
+  type Value,
+  valueAndGradients,
+} from "../../tensor/index.js";
+import { type GraphOptions, under } from "../graphs.js";
+import { keepFunctions } from "../kept-functions.js";
+import { disposeAll } from "../learner-state.js";
+import type { PaddedRows } from "../pack-batch.js";
+import { boundWeights, type PartWeights, type PolicyParts, partSpecs, weightSpecs } from "./part-weights.js";
+
+/** A function recorded once and compiled for the weights of each layer that it is run on. */
+export interface PartFunction {
+  /** Those that stand in files included: they are not fed. */
+  readonly inputs: Readonly<Record<string, TensorSpec>>;
+  run(layer: number, feeds: Readonly<Record<string, Value>>): Promise<Record<string, Value>>;
+  dispose(): Promise<void>;
+}
+
+/** Rows that a function is compiled for. */
+export type Rows = Pick<PaddedRows, "rows" | "length">;
+
+/** The tables of one row length, put where the layers compute. */
+export type Tables = Readonly<Record<string, Value>>;
+
+export interface LayerFunctions {
+  /** `ids` -> `x`. */
+  embed(rows: Rows): Promise<PartFunction>;
+  /** `x`, tables -> `y`. */
+  forward(rows: Rows): Promise<PartFunction>;
+  /** `x`, `dy`, `sum/`, tables -> `dx`, `gradients/`: the sums with this layer's added. */
+  backward(rows: Rows): Promise<PartFunction>;
+  /** `ids`, `dx`, `sum/` -> `gradients/` of the embedding. */
+  embedBackward(rows: Rows): Promise<PartFunction>;
+  /** `x` [N, D], `positions` [C] -> `h` [C, D]. */
+  gather(count: number, chunk: number): Promise<PartFunction>;
+  /** `dx` [N, D], `dh` [C, D], `inverse` [N] -> `dx` with dh added at the positions that h was gathered from. */
+  scatter(count: number, chunk: number): Promise<PartFunction>;
+  tables(length: number): Promise<Tables>;
+  /** One function more, kept and compiled as these are. */
+  part(request: PartRequest): Promise<PartFunction>;
+  dispose(): Promise<void>;
+}
+
+/** What a function is recorded from. Its outputs stay on the device, but for those named. */
+export interface PartRequest {
+  readonly name: string;
+  readonly fn: TracedFunction;
+  readonly inputs: Readonly<Record<string, TensorSpec>>;
+  /** Whose weights are bound, layer by layer. */
+  readonly weights?: readonly PartWeights[];
+  readonly toHost?: readonly string[];
+}
+
+/** Shapes of rows and chunks together; a layer's function counts once. */
+const FUNCTIONS_KEPT = 96;
+
+const float = (...shape: number[]): TensorSpec => ({ shape, dtype: "float32" });
+const int = (...shape: number[]): TensorSpec => ({ shape, dtype: "int32" });
+
+export function layerFunctions(options: GraphOptions, parts: PolicyParts): LayerFunctions {
+  const { model, compile } = options;
+  const { width } = model.parts;
+  const kept = keepFunctions<PartFunction>(FUNCTIONS_KEPT);
+  const placed = new Map<number, Promise<Tables>>();
+  const part = (request: PartRequest): Promise<PartFunction> =>
+    kept.once(request.name, () => Promise.resolve(partFunction(request, compile)));
+  const weightsOf = (inputs: TensorMap): TensorMap => ({
+    ...under("weights", inputs),
+    ...under("frozen", inputs),
+  });
+  const name = (kind: string, { rows, length }: Rows): string => `${kind} ${rows} x ${length}`;
+  const layerSpecs = ({ rows, length }: Rows): Record<string, TensorSpec> => ({
+    ...weightSpecs(parts.layers[0]!),
+    ...Object.fromEntries(
+      Object.entries(model.parts.tables(length)).map(([key, { shape }]) => [key, float(...shape)]),
+    ),
+    x: float(rows * length, width),
+  });
+  const layer = (
+    inputs: TensorMap,
+    weights: TensorMap,
+    x: tf.Tensor,
+    { rows, length }: Rows,
+  ): tf.Tensor2D => {
+    const { cos, sin, mask } = inputs as Record<"cos" | "sin" | "mask", tf.Tensor>;
+    return model.parts.layer(weights, x as tf.Tensor2D, [rows, length], { cos, sin, mask });
+  };
+  return {
+    part,
+    embed: (rows) =>
+      part({
+        name: name("embed", rows),
+        fn: (inputs) => ({ x: model.parts.embed(weightsOf(inputs), inputs.ids as tf.Tensor2D) }),
+        inputs: { ...weightSpecs(parts.embedding), ids: int(rows.rows, rows.length) },
+        weights: [parts.embedding],
+      }),
+    forward: (rows) =>
+      part({
+        name: name("layer", rows),
+        fn: (inputs) => ({ y: layer(inputs, weightsOf(inputs), inputs.x!, rows) }),
+        inputs: layerSpecs(rows),
+        weights: parts.layers,
+      }),
+    backward: (rows) =>
+      part({
+        name: name("layer backward", rows),
+        fn: (inputs) => {
+          // The gradient of sum(y dy) is that of the loss, when dy is the loss's gradient at y.
+          const along = ({ x, ...learned }: TensorMap): tf.Scalar =>
+            tf.sum(tf.mul(layer(inputs, { ...weightsOf(inputs), ...learned }, x!, rows), inputs.dy!));
+          const { gradients } = valueAndGradients(along, { ...under("weights", inputs), x: inputs.x! });
+          const { x: dx, ...learned } = gradients;
+          return { dx: dx!, ...addedTo(inputs, learned) };
+        },
+        inputs: {
+          ...layerSpecs(rows),
+          ...partSpecs("sum", parts.layers[0]!),
+          dy: float(rows.rows * rows.length, width),
+        },
+        weights: parts.layers,
+      }),
+    embedBackward: (rows) =>
+      part({
+        name: name("embed backward", rows),
+        fn: (inputs) => {
+          const along = (weights: TensorMap): tf.Scalar =>
+            tf.sum(tf.mul(model.parts.embed(weights, inputs.ids as tf.Tensor2D), inputs.dx!));
+          // Linear in the embedding: the gradient is the same wherever it is taken, so the sums may stand for it.
+          return addedTo(inputs, valueAndGradients(along, under("sum", inputs)).gradients);
+        },
+        inputs: {
+          ...partSpecs("sum", parts.embedding),
+          ids: int(rows.rows, rows.length),
+          dx: float(rows.rows * rows.length, width),
+        },
+      }),
+    gather: (count, chunk) =>
+      part({
+        name: `gather ${count} -> ${chunk}`,
+        fn: ({ x, positions }) => ({ h: tf.gather(x!, positions as tf.Tensor1D) }),
+        inputs: { x: float(count, width), positions: int(chunk) },
+      }),
+    scatter: (count, chunk) =>
+      part({
+        name: `scatter ${chunk} -> ${count}`,
+        fn: ({ dx, dh, inverse }) => {
+          const none = tf.zeros<tf.Rank.R2>([1, width]);
+          const rows = tf.concat([dh as tf.Tensor2D, none], 0);
+          return { dx: tf.add(dx!, tf.gather(rows, inverse as tf.Tensor1D)) };
+        },
+        inputs: { dx: float(count, width), dh: float(chunk, width), inverse: int(count) },
+      }),
+    tables: (length) => {
+      const known = placed.get(length) ?? placeTables(length, options);
+      placed.set(length, known);
+      return known;
+    },
+    dispose: async () => {
+      await kept.dispose();
+      for (const tables of placed.values()) disposeAll(Object.values(await tables));
+      placed.clear();
+    },
+  };
+}
+
+/** `gradients/` with `sum/` of the inputs added, by local name. */
+export const addedTo = (inputs: TensorMap, gradients: TensorMap): Record<string, tf.Tensor> =>
+  Object.fromEntries(
+    Object.entries(gradients).map(([name, gradient]) => [
+      `gradients/${name}`,
+      tf.add(inputs[`sum/${name}`]!, gradient),
+    ]),
+  );
+
+function placeTables(length: number, { model, compile }: GraphOptions): Promise<Tables> {
+  const tables = Object.entries(model.parts.tables(length));
+  return placeOn(
+    compile.provider,
+    Object.fromEntries(tables.map(([key, { data }]) => [key, data])),
+    Object.fromEntries(tables.map(([key, { shape }]) => [key, float(...shape)])),
+  );
+}
+
+function partFunction(
+  { name, fn, inputs, weights = [], toHost = [] }: PartRequest,
+  compile: GraphOptions["compile"],
+): PartFunction {
+  const recorded = recordFunction(fn, inputs, compile.provider);
+  const keepOnDevice = Object.keys(recorded.signature.outputs).filter((key) => !toHost.includes(key));
+  const sessions = new Map<number, Promise<CompiledFunction>>();
+  const session = (layer: number): Promise<CompiledFunction> => {
+    const bound = weights[layer] === undefined ? {} : boundWeights(weights[layer]);
+    const key = Object.keys(bound).length === 0 ? 0 : layer; // fed weights: one session serves all
+    // Without an arena: the sessions of all layers would each hold the memory of one layer's activations for good.
+    const opened =
+      sessions.get(key) ?? recorded.compile({ ...compile, name, bound, keepOnDevice, arena: false });
+    sessions.set(key, opened);
+    return opened;
+  };
+  return {
+    inputs,
+    run: async (layer, feeds) => (await session(layer)).run(feeds),
+    dispose: async () => {
+      for (const opened of sessions.values()) await (await opened).dispose();
+      sessions.clear();
+    },
+  };
+}
