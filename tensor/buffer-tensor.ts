@@ -2,6 +2,7 @@
 import * as ort from "onnxruntime-node";
 import { Graph, PLAIN_DIALECT } from "./graph.js";
 import { encodeModel } from "./onnx.js";
+import { reportTransfer } from "./transfers.js";
 import type { DeviceTensor, HostArray, TensorSpec } from "./values.js";
 
 type ReaderKey = `${TensorSpec["dtype"]} ${number}`;
@@ -65,7 +66,9 @@ export class BufferTensor implements DeviceTensor {
   }
   async read(): Promise<HostArray> {
     const { o0 } = await (await reader(this.spec)).run({ i0: this.tensor });
-    return o0!.data as HostArray;
+    const data = o0!.data as HostArray;
+    reportTransfer("read", "out", "x", data);
+    return data;
   }
   dispose(): void {
     if (this.isDisposed) return;

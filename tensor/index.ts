@@ -16,6 +16,7 @@ export {
 export { useTensorflowBackend } from "./eager.js";
 export { placeOn } from "./place.js";
 export { type NodeProfile, readProfile } from "./profile.js";
+export { type Transfer, watchTransfers } from "./transfers.js";
 export {
   type CompiledFunction,
   type DeviceTensor,

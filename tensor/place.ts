@@ -4,6 +4,7 @@ import { SharedSession } from "./buffer-tensor.js";
 import type { Provider } from "./compile.js";
 import { Graph, PLAIN_DIALECT } from "./graph.js";
 import { encodeModel } from "./onnx.js";
+import { reportTransfer } from "./transfers.js";
 import {
   type DeviceTensor,
   isFileTensor,
@@ -37,9 +38,10 @@ function uploader({ dtype, shape }: TensorSpec): Promise<SharedSession> {
 }
 
 /** A value in a GPU buffer of webgpu, in this thread. */
-async function upload(spec: TensorSpec, value: Value): Promise<DeviceTensor> {
+async function upload(name: string, spec: TensorSpec, value: Value): Promise<DeviceTensor> {
   const session = await uploader(spec);
   const data = await readValue(value);
+  reportTransfer("upload", "in", name, data);
   const { o0 } = await session.session.run({ i0: new ort.Tensor(spec.dtype, data, spec.shape) });
   return session.buffer(spec, o0!);
 }
@@ -57,7 +59,7 @@ export async function placeOn(
   const placed: Record<string, Value> = {};
   for (const [name, value] of Object.entries(values)) {
     const isHere = isHostArray(value) || isFileTensor(value);
-    if (provider === "webgpu" && isHere) placed[name] = await upload(specs[name]!, value);
+    if (provider === "webgpu" && isHere) placed[name] = await upload(name, specs[name]!, value);
     else placed[name] = provider === "cpu" || !isFileTensor(value) ? value : await readValue(value);
   }
   return placed;

@@ -5,6 +5,7 @@ import { InfrastructureError } from "../core/index.js";
 import { BufferTensor, SharedSession } from "./buffer-tensor.js";
 import type { OnnxModel } from "./onnx.js";
 import { collectProfile } from "./profile.js";
+import { reportTransfer } from "./transfers.js";
 import {
   type CompiledFunction,
   checkFeeds,
@@ -94,10 +95,11 @@ export async function openSession(
   };
 }
 
-function feedTensor(spec: TensorSpec, value: Value): ort.Tensor {
+function feedTensor(by: string, name: string, spec: TensorSpec, value: Value): ort.Tensor {
   if (value instanceof BufferTensor) return value.tensor;
   const data = isHostArray(value) ? value : value instanceof HostTensor ? value.data : null;
   if (!data) throw new Error("a tensor of a file or another device was fed to this session; see placeOn");
+  reportTransfer(by, "in", name, data);
   return new ort.Tensor(spec.dtype, data, spec.shape);
 }
 
@@ -108,20 +110,18 @@ async function runSession(
   feeds: Readonly<Record<string, Value>>,
 ): Promise<Record<string, Value>> {
   checkFeeds(signature.inputs, feeds);
+  const by = options.name ?? "compiled function";
   const tensors = Object.entries(signature.inputs).map(
-    ([name, spec], i) => [`i${i}`, feedTensor(spec, feeds[name]!)] as const,
+    ([name, spec], i) => [`i${i}`, feedTensor(by, name, spec, feeds[name]!)] as const,
   );
   const results = await shared.session.run(Object.fromEntries(tensors));
   return Object.fromEntries(
     Object.entries(signature.outputs).map(([name, spec], i) => {
       const tensor = results[`o${i}`]!;
-      if (!options.keepOnDevice?.includes(name)) return [name, tensor.data as HostArray];
-      return [
-        name,
-        tensor.location === "gpu-buffer"
-          ? shared.buffer(spec, tensor)
-          : new HostTensor(spec, tensor.data as HostArray),
-      ];
+      if (tensor.location === "gpu-buffer") return [name, shared.buffer(spec, tensor)];
+      const data = tensor.data as HostArray;
+      reportTransfer(by, "out", name, data);
+      return [name, options.keepOnDevice?.includes(name) ? new HostTensor(spec, data) : data];
     }),
   );
 }
