@@ -1,6 +1,14 @@
 import * as tf from "@tensorflow/tfjs-core";
 import { type DecoderConfig, decodingSpecs, weightSpecs } from "../policy/index.js";
-import { compile, type TracedFunction, type Value } from "../tensor/index.js";
+import {
+  compile,
+  isFileTensor,
+  isHostArray,
+  type Provider,
+  placeOn,
+  type TracedFunction,
+  type Value,
+} from "../tensor/index.js";
 import {
   cacheOf,
   cacheSpecs,
@@ -64,6 +72,17 @@ const assignFunction =
     return namedKeyValues(filled);
   };
 
+/** An empty cache, made where it stays. */
+const emptyFunction =
+  (config: DecoderConfig, shape: RunnerShape): TracedFunction =>
+  ({ zero }) =>
+    Object.fromEntries(
+      Object.entries(cacheSpecs(config, shape)).map(([name, spec]) => [
+        name,
+        tf.broadcastTo(zero!, [...spec.shape]),
+      ]),
+    );
+
 const assignSpecs = (config: DecoderConfig, shape: RunnerShape): Specs => {
   const row = {
     shape: [PREFILL_ROWS, config.keyValueHeads, shape.promptLength, config.headDim],
@@ -81,6 +100,12 @@ const assignSpecs = (config: DecoderConfig, shape: RunnerShape): Specs => {
     source: { shape: [shape.slots], dtype: "int32" },
   };
 };
+
+/** Those of the weights that are not on the device, put there: they would cross again with every prefill. */
+function placeWeights(provider: Provider, weights: Readonly<Record<string, Value>>, config: DecoderConfig) {
+  const here = Object.entries(weights).filter(([, value]) => isHostArray(value) || isFileTensor(value));
+  return placeOn(provider, Object.fromEntries(here), weightSpecs(config));
+}
 
 /** A cache that stays in device buffers: nothing but ids, positions and logits crosses. */
 export async function createDeviceCache({
@@ -112,9 +137,16 @@ export async function createDeviceCache({
     keepOnDevice: Object.keys(decodingSpecs(config)),
   });
   let weights: Readonly<Record<string, Value>> = {};
+  /** Those of the weights that this cache has put on the device itself. */
+  let placed: Readonly<Record<string, Value>> = {};
   let laidOut: Readonly<Record<string, Value>> = {};
-  const size = shape.slots * config.keyValueHeads * shape.cacheLength * config.headDim;
-  let cache: Record<string, Value> = Object.fromEntries(names.map((name) => [name, new Float32Array(size)]));
+  const empty = await compile(
+    emptyFunction(config, shape),
+    { zero: { shape: [1, 1, 1, 1], dtype: "float32" } },
+    { ...options, name: "empty cache" },
+  );
+  let cache = await empty.run({ zero: Float32Array.of(0) });
+  await empty.dispose();
 
   const replace = (outputs: Readonly<Record<string, Value>>): void => {
     releaseAll(cache);
@@ -124,9 +156,10 @@ export async function createDeviceCache({
   return {
     prefillRows: PREFILL_ROWS,
     useWeights: async (next) => {
-      releaseAll(laidOut);
-      weights = next;
-      laidOut = await layOut.run({ ...next });
+      releaseAll({ ...laidOut, ...placed });
+      placed = await placeWeights(provider, next, config);
+      weights = { ...next, ...placed };
+      laidOut = await layOut.run(weights);
     },
     prefill: async (prompts): Promise<Prefilled> => {
       const { ids, last, lengths } = padPrompts(prompts, shape.promptLength);
@@ -154,7 +187,7 @@ export async function createDeviceCache({
       return asFloats(outputs.logits);
     },
     dispose: async () => {
-      releaseAll({ ...cache, ...laidOut });
+      releaseAll({ ...cache, ...laidOut, ...placed });
       for (const graph of [prefillGraph, stepGraph, assignGraph, layOut]) await graph.dispose();
     },
   };
