@@ -1,12 +1,48 @@
 /** A side of the benchmark in a process of its own: one JSON command a line in, one JSON answer a line out. */
 import { spawn } from "node:child_process";
+import { readFileSync } from "node:fs";
 import { createInterface } from "node:readline";
+
+/** How a side is run; every side reads what concerns it. */
+export interface Setting {
+  readonly threads: number;
+  /** Threads of OpenBLAS, a pool of its own beside PyTorch's. */
+  readonly blas?: number;
+  /** How PyTorch computes attention; see bench/pytorch/decoder.py. */
+  readonly attention?: string;
+  /** Element type of llama.cpp's weights. */
+  readonly weights?: "F32" | "F16";
+}
+
+export interface OpenRequest {
+  /** Folder with config.json and model.safetensors; for llama.cpp also the .gguf files. */
+  readonly folder: string;
+  /** `cpu`; on a GPU machine `webgpu` or `cuda`. */
+  readonly device: string;
+  readonly adamw: {
+    readonly lr: number;
+    readonly betas: readonly [number, number];
+    readonly weight_decay: number;
+  };
+}
+
+export interface TrainRequest {
+  readonly ids: number[][];
+  readonly steps: number;
+}
 
 export interface TrainAnswer {
   readonly seconds: number;
   /** CPU time of the process, all threads. */
   readonly cpu_seconds: number;
   readonly losses: number[];
+}
+
+export interface SampleRequest {
+  readonly prompts: number[][];
+  readonly samples: number;
+  readonly new_tokens: number;
+  readonly greedy?: boolean;
 }
 
 export interface SampleAnswer {
@@ -18,39 +54,23 @@ export interface SampleAnswer {
   readonly log_probs?: number[][];
 }
 
-/** The commands that both sides know. */
+/** The commands that every side knows; llama.cpp cannot train. */
 export interface Contestant {
   readonly name: string;
-  /** Threads, in words. */
-  readonly threads: string;
-  /** Whether its training is measured too: ways that differ in sampling alone share it. */
-  readonly trains: boolean;
   ask(op: "open", request: OpenRequest): Promise<{ version: string }>;
-  ask(op: "train", request: { ids: number[][]; steps: number }): Promise<TrainAnswer>;
-  ask(
-    op: "sample",
-    request: { prompts: number[][]; samples: number; new_tokens: number; greedy?: boolean },
-  ): Promise<SampleAnswer>;
+  ask(op: "configure", request: Setting): Promise<object>;
+  ask(op: "train", request: TrainRequest): Promise<TrainAnswer>;
+  ask(op: "sample", request: SampleRequest): Promise<SampleAnswer>;
   ask(op: "peak", request: { size: number }): Promise<{ gflops: number }>;
-  close(): void;
-}
-
-export interface OpenRequest {
-  /** Policy folder: config.json, model.safetensors. */
-  readonly folder: string;
-  readonly threads: number;
-  readonly adamw: {
-    readonly lr: number;
-    readonly betas: readonly [number, number];
-    readonly weight_decay: number;
-  };
-  /** How PyTorch computes the attention of one new token; see bench/pytorch/decoder.py. */
-  readonly attention?: string;
+  /** Largest resident memory of the process so far, bytes. */
+  peakBytes(): number;
+  /** Ends the process and waits for it. */
+  close(): Promise<void>;
 }
 
 /** Starts a contestant's process. */
 export function startContestant(
-  { name, threads, trains }: { name: string; threads: string; trains: boolean },
+  name: string,
   command: readonly string[],
   environment: Readonly<Record<string, string>>,
 ): Contestant {
@@ -58,17 +78,31 @@ export function startContestant(
     env: { ...process.env, ...environment },
     stdio: ["pipe", "pipe", "inherit"],
   });
+  const ended = new Promise<void>((resolve) => {
+    child.once("exit", () => resolve());
+    child.once("error", () => resolve());
+  });
+  child.stdin.on("error", () => {}); // a child that died is told of by the answer that is missing
   const lines = createInterface({ input: child.stdout })[Symbol.asyncIterator]();
   return {
     name,
-    threads,
-    trains,
     ask: async (op: string, request: object) => {
       child.stdin.write(`${JSON.stringify({ op, ...request })}\n`);
       const line = await lines.next();
       if (line.done) throw new Error(`${name} ended while it was asked to ${op}; its message is above`);
       return JSON.parse(line.value);
     },
-    close: () => child.stdin.end(),
+    peakBytes: () => highWaterMark(readFileSync(`/proc/${child.pid}/status`, "utf8")),
+    close: async () => {
+      child.stdin.end();
+      await ended;
+    },
   };
+}
+
+/** VmHWM of a /proc/PID/status in bytes. */
+export function highWaterMark(status: string): number {
+  const kib = /^VmHWM:\s+(\d+) kB$/m.exec(status)?.[1];
+  if (kib === undefined) throw new Error("no VmHWM in /proc/PID/status");
+  return Number(kib) * 1024;
 }

@@ -1,58 +1,64 @@
 /** Retort's side of the benchmark, a process: see contestant.ts for the protocol. */
-import { createInterface } from "node:readline";
 import * as tf from "@tensorflow/tfjs-core";
 import type { Sample } from "../core/index.js";
 import { type DecoderConfig, type HostWeights, readDecoderConfig, readWeights } from "../policy/index.js";
 import { createEngine, type SampledSequence } from "../rollout/index.js";
-import { compile } from "../tensor/index.js";
+import { compile, type Provider } from "../tensor/index.js";
 import { createLearner, decoderModel, type Learner, OptimizerConfig, SftConfig } from "../trainer/index.js";
-import type { OpenRequest, SampleAnswer, TrainAnswer } from "./contestant.js";
+import { startClocks } from "./clocks.js";
+import type {
+  OpenRequest,
+  SampleAnswer,
+  SampleRequest,
+  Setting,
+  TrainAnswer,
+  TrainRequest,
+} from "./contestant.js";
+import { serveCommands } from "./serve.js";
 
 interface Opened {
-  readonly threads: number;
   readonly config: DecoderConfig;
   readonly weights: HostWeights;
-  readonly learner: Learner;
-  readonly engines: Map<string, Awaited<ReturnType<typeof createEngine>>>;
+  readonly adamw: OpenRequest["adamw"];
+  readonly provider: Provider;
 }
 
 let opened: Opened | null = null;
+let threads = 1;
+let learner: Learner | null = null;
+let engine: { key: string; own: Awaited<ReturnType<typeof createEngine>> } | null = null;
 
 const current = (): Opened => {
   if (opened === null) throw new Error("open comes first");
   return opened;
 };
 
-/** The learner that training runs use, with plain AdamW: no clipping, constant learning rate. */
-function open({ folder, threads, adamw }: OpenRequest): { version: string } {
+function open({ folder, adamw, device }: OpenRequest): { version: string } {
   const config = readDecoderConfig(folder);
-  const weights = readWeights(folder, config);
-  const optimizer = OptimizerConfig.parse({
-    type: "adamw",
-    ...adamw,
-    clip_norm: null,
-    microbatch_tokens: 1 << 20,
-  });
-  const learner = createLearner({
-    model: decoderModel(config),
-    weights,
-    objective: SftConfig.parse({ type: "sft" }),
-    optimizer,
-    totalSteps: 1_000_000,
-    temperature: 1,
-    compile: { provider: "cpu", threads, deterministic: true },
-  });
-  opened = { threads, config, weights, learner, engines: new Map() };
+  opened = { config, weights: readWeights(folder, config), adamw, provider: device as Provider };
   return { version: "this checkout" };
 }
 
-/** Wall and CPU time from now on. */
-function startClocks(): () => { seconds: number; cpu_seconds: number } {
-  const [wall, cpu] = [performance.now(), process.cpuUsage()];
-  return () => {
-    const { user, system } = process.cpuUsage(cpu);
-    return { seconds: (performance.now() - wall) / 1000, cpu_seconds: (user + system) / 1e6 };
-  };
+async function close(): Promise<void> {
+  await engine?.own.dispose();
+  await learner?.dispose();
+  [engine, learner] = [null, null];
+}
+
+/** The learner that training runs use, with plain AdamW: no clipping, constant learning rate. */
+function currentLearner(): Learner {
+  const { config, weights, adamw, provider } = current();
+  const optimizer = { type: "adamw", ...adamw, clip_norm: null, microbatch_tokens: 1 << 20 };
+  learner ??= createLearner({
+    model: decoderModel(config),
+    weights,
+    objective: SftConfig.parse({ type: "sft" }),
+    optimizer: OptimizerConfig.parse(optimizer),
+    totalSteps: 1_000_000,
+    temperature: 1,
+    compile: { provider, threads, deterministic: true },
+  });
+  return learner;
 }
 
 /** A row as the learner takes it: every token but the first is a target. */
@@ -66,21 +72,18 @@ const asSample = (ids: readonly number[], row: number): Sample => ({
   teacherPromptIds: null,
 });
 
-async function train({ ids, steps }: { ids: number[][]; steps: number }): Promise<TrainAnswer> {
+async function train({ ids, steps }: TrainRequest): Promise<TrainAnswer> {
   const samples = ids.map(asSample);
   const losses: number[] = [];
+  const own = currentLearner();
   const elapsed = startClocks();
-  for (let step = 0; step < steps; step++) losses.push((await current().learner.update({ samples })).loss);
+  for (let step = 0; step < steps; step++) losses.push((await own.update({ samples })).loss);
   return { ...elapsed(), losses };
 }
 
-async function sample(request: {
-  prompts: number[][];
-  samples: number;
-  new_tokens: number;
-  greedy?: boolean;
-}): Promise<SampleAnswer> {
-  const { config, weights, threads, engines } = current();
+/** The sampler for a request's shape; the weights are in place, as they are between two updates. */
+async function engineFor(request: SampleRequest): Promise<NonNullable<typeof engine>["own"]> {
+  const { config, weights, provider } = current();
   const promptLength = request.prompts[0]!.length;
   const shape = {
     slots: request.prompts.length * request.samples,
@@ -88,8 +91,15 @@ async function sample(request: {
     cacheLength: promptLength + request.new_tokens,
   };
   const key = JSON.stringify(shape);
-  const engine = engines.get(key) ?? (await createEngine({ config, shape, provider: "cpu", threads }));
-  engines.set(key, engine);
+  if (engine?.key === key) return engine.own;
+  await engine?.own.dispose();
+  engine = { key, own: await createEngine({ config, shape, provider, threads }) };
+  engine.own.setWeights(weights);
+  return engine.own;
+}
+
+async function sample(request: SampleRequest): Promise<SampleAnswer> {
+  const own = await engineFor(request);
   const indices = Array.from({ length: request.samples }, (_, index) => index);
   const groups = request.prompts.map((promptIds, group) => ({
     group,
@@ -107,8 +117,7 @@ async function sample(request: {
   };
   const sequences: SampledSequence[] = [];
   const elapsed = startClocks();
-  engine.setWeights(weights);
-  const { tokens } = await engine.sample(groups, options, (sequence) => sequences.push(sequence));
+  const { tokens } = await own.sample(groups, options, (sequence) => sequences.push(sequence));
   const times = elapsed();
   if (!request.greedy) return { ...times, tokens };
   sequences.sort((a, b) => a.group - b.group || a.sample - b.sample);
@@ -126,7 +135,7 @@ async function peak({ size }: { size: number }): Promise<{ gflops: number }> {
   const product = await compile(
     ({ a, b }) => ({ corner: tf.slice(tf.matMul(a as tf.Tensor2D, b as tf.Tensor2D), [0, 0], [1, 1]) }),
     { a: spec, b: spec },
-    { provider: "cpu", threads: current().threads },
+    { provider: current().provider, threads },
   );
   const numbers = (): Float32Array => Float32Array.from({ length: size * size }, (_, i) => (i % 7) - 3);
   const feeds = { a: numbers(), b: numbers() };
@@ -140,14 +149,15 @@ async function peak({ size }: { size: number }): Promise<{ gflops: number }> {
   return { gflops: (2 * size ** 3) / best / 1e6 };
 }
 
-const commands: Record<string, (request: never) => unknown> = { open, train, sample, peak };
-
-for await (const line of createInterface({ input: process.stdin })) {
-  const { op, ...request } = JSON.parse(line) as { op: string };
-  const command = commands[op];
-  if (!command) throw new Error(`unknown command ${op}`);
-  process.stdout.write(`${JSON.stringify(await command(request as never))}\n`);
-}
-const { learner, engines } = current();
-for (const engine of engines.values()) await engine.dispose();
-await learner.dispose();
+await serveCommands({
+  open,
+  configure: async (setting: Setting) => {
+    await close();
+    threads = setting.threads;
+    return {};
+  },
+  train,
+  sample,
+  peak,
+});
+await close();

@@ -1,6 +1,8 @@
-/** From measured rates to the table. */
-import { isRetort, type Rates, type Turn } from "./measure.js";
-import { type BenchShape, floatingPointOperations } from "./shapes.js";
+/** From measured turns to a table. */
+import type { Cell } from "./cells.js";
+import { type CellResult, othersShare, type SideResult } from "./duel.js";
+import { POLICIES, sampleOperations, trainOperations } from "./policies.js";
+import { inWords } from "./sides.js";
 
 export function median(numbers: readonly number[]): number {
   const sorted = [...numbers].sort((a, b) => a - b);
@@ -8,93 +10,83 @@ export function median(numbers: readonly number[]): number {
   return sorted.length % 2 === 1 ? sorted[middle]! : (sorted[middle - 1]! + sorted[middle]!) / 2;
 }
 
-/** Medians over the turns of one setting. */
-export interface Speed {
-  readonly tokens_per_s: number;
-  readonly tokens_per_cpu_s: number;
-  readonly gflops: number;
+/** Ours over theirs, round by round, since turns of one round follow each other at once. */
+export function ratioOf({ sides: [ours, theirs] }: CellResult): {
+  median: number;
+  least: number;
+  most: number;
+} {
+  const quotients = ours.turns.map((turn, round) => turn.tokens_per_s / theirs.turns[round]!.tokens_per_s);
+  return { median: median(quotients), least: Math.min(...quotients), most: Math.max(...quotients) };
 }
 
-/** One side at one number of threads; training is null where it is not measured. */
-export interface Row {
-  readonly side: string;
-  readonly threads: string;
-  readonly train: Speed | null;
-  readonly sample: Speed;
+/** Where others took more of the CPUs than this while it was measured, a cell is marked. */
+const NOT_IDLE = 0.05;
+
+const whole = (value: number): string => Math.round(value).toLocaleString("en");
+
+const speedOf = ({ turns }: SideResult): number => median(turns.map((turn) => turn.tokens_per_s));
+
+function describeWork({ work }: Cell): readonly [string, string] {
+  if (work.kind === "train") return [String(work.rows), String(work.length)];
+  return [String(work.prompts * work.samples), String(work.promptLength + work.newTokens)];
 }
 
-/** What one shape's measurements come to. */
-export interface Summary {
-  readonly shape: string;
-  readonly rows: Row[];
-  /** Each side at its best setting: median over the rounds of ours over theirs. */
-  readonly ratios: { readonly train: number; readonly sample: number };
-  /** The same of tokens per second of CPU time, both on one thread. */
-  readonly cpu_ratios: { readonly train: number; readonly sample: number };
-}
+const operations = ({ policy, work }: Cell): number =>
+  work.kind === "train"
+    ? trainOperations(POLICIES[policy]!, work)
+    : sampleOperations(POLICIES[policy]!, work);
 
-const speedOf = (turns: readonly Turn[], operationsPerToken: number): Speed => {
-  const tokensPerSecond = median(turns.map(({ wall }) => wall));
-  return {
-    tokens_per_s: tokensPerSecond,
-    tokens_per_cpu_s: median(turns.map(({ cpu }) => cpu)),
-    gflops: (tokensPerSecond * operationsPerToken) / 1e9,
-  };
-};
-
-export function summarize(shape: BenchShape, rates: readonly Rates[]): Summary {
-  const { trainPerToken, samplePerToken } = floatingPointOperations(shape);
-  const rows = rates.map(({ contestant, train, sample }) => ({
-    side: contestant.name,
-    threads: contestant.threads,
-    train: train.length === 0 ? null : speedOf(train, trainPerToken),
-    sample: speedOf(sample, samplePerToken),
-  }));
-  const single = rates.filter(({ contestant }) => contestant.threads === "1");
-  return {
-    shape: shape.name,
-    rows,
-    ratios: { train: ratio(rates, "train", "wall"), sample: ratio(rates, "sample", "wall") },
-    cpu_ratios: { train: ratio(single, "train", "cpu"), sample: ratio(single, "sample", "cpu") },
-  };
-}
-
-/** Turns of one round follow each other at once, so their quotient is taken round by round. */
-function ratio(rates: readonly Rates[], kind: "train" | "sample", clock: "wall" | "cpu"): number {
-  const middle = (turns: readonly Turn[]): number => median(turns.map((turn) => turn[clock]));
-  const best = (isOurs: boolean): readonly Turn[] =>
-    rates
-      .filter(({ contestant }) => isRetort(contestant) === isOurs)
-      .map((rate) => rate[kind])
-      .filter((turns) => turns.length > 0)
-      .reduce((a, b) => (middle(b) > middle(a) ? b : a));
-  const [ours, theirs] = [best(true), best(false)];
-  const quotients = ours.flatMap((turn) => {
-    const other = theirs.find(({ round }) => round === turn.round);
-    return other ? [turn[clock] / other[clock]] : [];
+/** One table as Markdown. Cells without a result say why. */
+export function tableOf(
+  cells: readonly Cell[],
+  results: Readonly<Record<string, CellResult>>,
+  leftOut: Readonly<Record<string, string>>,
+): string[] {
+  const found = cells.flatMap((cell) => results[cell.id] ?? []);
+  const [ours, theirs] = found[0]?.sides.map(({ side }) => side) ?? ["Retort", "the other"];
+  const isTraining = cells[0]?.work.kind === "train";
+  const rows = cells.map((cell) => {
+    const result = results[cell.id];
+    const work = describeWork(cell);
+    if (result === undefined)
+      return [cell.policy, ...work, leftOut[cell.id] ?? "not measured", "", "", "", ""];
+    const { median: middle, least, most } = ratioOf(result);
+    const speeds = result.sides.map((side) => `${whole(speedOf(side))} (${inWords(side.setting)})`);
+    const gflops = result.sides.map((side) => whole((speedOf(side) * operations(cell)) / 1e9)).join(" / ");
+    const memory = result.sides.map(({ peak_bytes }) => whole(peak_bytes / 2 ** 20)).join(" / ");
+    const mark = othersShare(result) > NOT_IDLE ? " *" : "";
+    const ratio = `${middle.toFixed(2)} (${least.toFixed(2)}-${most.toFixed(2)})${mark}`;
+    return [cell.policy, ...work, ...speeds, ratio, gflops, memory];
   });
-  return median(quotients);
+  const head = [
+    "policy",
+    isTraining ? "rows" : "sequences",
+    "length",
+    `${ours} tokens/s`,
+    `${theirs} tokens/s`,
+    "ratio",
+    "GFLOP/s",
+    "peak MiB",
+  ];
+  const busy = found.filter((result) => othersShare(result) > NOT_IDLE);
+  return [
+    ...aligned([head, head.map(() => "---"), ...rows]),
+    ...(busy.length === 0
+      ? []
+      : [
+          `\\* not idle: others used ${shares(busy)} of the CPUs; the ratio is the better for it than the rates.`,
+        ]),
+  ];
 }
 
-/** The table of one shape as lines of text. */
-export function tableOf(summary: Summary, peakGflops: number): string[] {
-  const cells = (speed: Speed | null): string => {
-    if (speed === null) return "-".padStart(9) + "-".padStart(9) + "-".padStart(7);
-    const whole = (value: number): string => Math.round(value).toLocaleString("en").padStart(9);
-    const share = `${Math.round((100 * speed.gflops) / peakGflops)} %`;
-    return whole(speed.tokens_per_s) + whole(speed.tokens_per_cpu_s) + share.padStart(7);
-  };
-  const line = ({ side, threads, train, sample }: Row): string =>
-    `${side.padEnd(20)}${threads.padEnd(15)}${cells(train)}   ${cells(sample)}`;
-  const columns = `${"/s".padStart(9)}${"/CPU s".padStart(9)}${"peak".padStart(7)}`;
-  const times = ({ train, sample }: { train: number; sample: number }): string =>
-    `training ${train.toFixed(2)}x, sampling ${sample.toFixed(2)}x`;
-  return [
-    summary.shape,
-    `${"tokens".padEnd(20)}${"threads".padEnd(15)}${"training".padStart(25)}   ${"sampling".padStart(25)}`,
-    `${"".padEnd(35)}${columns}   ${columns}`,
-    ...summary.rows.map(line),
-    `Retort over PyTorch, each at its best: ${times(summary.ratios)}`,
-    `CPU time on one thread:                ${times(summary.cpu_ratios)}`,
-  ];
+function shares(busy: readonly CellResult[]): string {
+  const all = busy.map((result) => Math.round(100 * othersShare(result)));
+  return `${Math.min(...all)} to ${Math.max(...all)} %`;
+}
+
+/** Cells of a Markdown table, padded so that it reads as text too. */
+function aligned(rows: readonly (readonly string[])[]): string[] {
+  const widths = rows[0]!.map((_, column) => Math.max(...rows.map((row) => row[column]!.length)));
+  return rows.map((row) => `| ${row.map((cell, column) => cell.padEnd(widths[column]!)).join(" | ")} |`);
 }

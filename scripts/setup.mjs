@@ -1,7 +1,7 @@
 /**
  * Makes this checkout ready: system packages, npm packages, build, the sandbox's supervisor. What is done already costs
  * under three seconds. Plain JavaScript, nothing but Node's own modules: it runs before any npm package exists.
- *   node scripts/setup.mjs start|test|bench|bench:judge [--no-install]
+ *   node scripts/setup.mjs start|test|bench|bench:gpu|bench:judge [--no-install]
  */
 import { spawnSync } from "node:child_process";
 import { existsSync, readFileSync } from "node:fs";
@@ -63,7 +63,8 @@ async function ensureSupervisor() {
 }
 
 /**
- * @param {"start" | "test" | "bench" | "bench:judge"} purpose bench runs no sandbox
+ * @typedef {"start" | "test" | "bench" | "bench:gpu" | "bench:judge"} Purpose
+ * @param {Purpose} purpose bench and bench:gpu run no sandbox
  * @param {{ mayInstall: boolean }} options
  * @throws {SetupError} whose message names the command that would help
  */
@@ -71,13 +72,14 @@ export async function setup(purpose, { mayInstall }) {
   checkNode();
   for (const note of systemNotes(thisHost())) say(note);
   ensurePackages(PACKAGES[purpose], { mayInstall, say });
-  if (purpose !== "bench") checkNamespaces();
+  const runsSandbox = purpose !== "bench" && purpose !== "bench:gpu";
+  if (runsSandbox) checkNamespaces();
   ensureNpmPackages(mayInstall);
   build(say);
-  if (purpose !== "bench") await ensureSupervisor();
+  if (runsSandbox) await ensureSupervisor();
 }
 
-/** `setup` for a script: says what is wrong and ends the process with 2. @param {"start" | "test" | "bench" | "bench:judge"} purpose @param {string[]} args */
+/** `setup` for a script: says what is wrong and ends the process with 2. @param {Purpose} purpose @param {string[]} args */
 export async function setupOrExit(purpose, args) {
   try {
     await setup(purpose, { mayInstall: !args.includes("--no-install") });
@@ -89,9 +91,10 @@ export async function setupOrExit(purpose, args) {
 }
 
 if (process.argv[1] === fileURLToPath(import.meta.url)) {
-  const [purpose, ...rest] = process.argv.slice(2);
-  if (purpose !== "start" && purpose !== "test" && purpose !== "bench" && purpose !== "bench:judge") {
-    say("Usage: node scripts/setup.mjs start|test|bench|bench:judge [--no-install]");
+  const [given, ...rest] = process.argv.slice(2);
+  const purpose = /** @type {Purpose[]} */ (Object.keys(PACKAGES)).find((name) => name === given);
+  if (purpose === undefined) {
+    say(`Usage: node scripts/setup.mjs ${Object.keys(PACKAGES).join("|")} [--no-install]`);
     process.exit(2);
   }
   await setupOrExit(purpose, rest);

@@ -74,7 +74,7 @@ const LIGHT_LANGUAGES = [
   "tcl",
 ];
 
-/** @type {Readonly<Record<"start" | "test" | "bench" | "bench:judge", readonly SystemPackage[]>>} */
+/** @type {Readonly<Record<"start" | "test" | "bench" | "bench:gpu" | "bench:judge", readonly SystemPackage[]>>} */
 export const PACKAGES = {
   start: ["bubblewrap", "lua5.4", "gcc", "libc6-dev"],
   test: [
@@ -88,6 +88,7 @@ export const PACKAGES = {
     ...LIGHT_LANGUAGES,
   ],
   bench: ["python3-torch", "libopenblas0-pthread"],
+  "bench:gpu": ["libvulkan1"],
   "bench:judge": ["bubblewrap", "lua5.4", "gcc", "libc6-dev", "python3"],
 };
 

@@ -1,0 +1,91 @@
+/** Measures cells one after another: the policies' files, what is left out, what is kept. */
+import { existsSync, mkdirSync, mkdtempSync, rmSync, writeFileSync } from "node:fs";
+import { tmpdir } from "node:os";
+import { join } from "node:path";
+import { writeSafetensors } from "../checkpoints/index.js";
+import { type HostWeights, huggingFaceConfig, namedTensors } from "../policy/index.js";
+import type { Cell } from "./cells.js";
+import { type CellResult, duel } from "./duel.js";
+import { openKept } from "./kept.js";
+import { writeGguf } from "./llama/gguf.js";
+import { availableGib } from "./machine.js";
+import { benchWeights, POLICIES } from "./policies.js";
+import type { Side } from "./sides.js";
+import { ratioOf } from "./summary.js";
+
+export interface RunOptions {
+  readonly cells: readonly Cell[];
+  readonly sidesOf: (cell: Cell) => readonly [Side, Side];
+  readonly rounds: number;
+  /** Where results are kept while the run is under way. */
+  readonly keptFile: string;
+  /** Of machine, program and settings. */
+  readonly identity: string;
+  /** MiB in use on the GPU, where there is one. */
+  readonly deviceMib?: () => number | null;
+  readonly say: (line: string) => void;
+}
+
+export interface RunResult {
+  readonly cells: Readonly<Record<string, CellResult>>;
+  /** Why a cell was not measured, by its id. */
+  readonly leftOut: Readonly<Record<string, string>>;
+}
+
+export async function runCells(options: RunOptions): Promise<RunResult> {
+  const { cells, say, rounds } = options;
+  const home = mkdtempSync(join(tmpdir(), "retort-bench-"));
+  const clear = (): void => rmSync(home, { recursive: true, force: true });
+  process.on("exit", clear);
+  for (const signal of ["SIGINT", "SIGTERM"] as const) process.on(signal, () => process.exit(130));
+  const kept = openKept(options.keptFile, options.identity);
+  const leftOut: Record<string, string> = {};
+  const started = performance.now();
+  for (const [index, cell] of cells.entries()) {
+    const minutes = ((performance.now() - started) / 60_000).toFixed(1);
+    say(`${index + 1}/${cells.length} ${cell.id} (${minutes} min)`);
+    if (kept.cells[cell.id] !== undefined) {
+      say("    kept from a run that broke; --fresh measures anew");
+      continue;
+    }
+    const free = availableGib();
+    if (free < cell.needsGib) {
+      leftOut[cell.id] = `needs ${cell.needsGib} GiB, ${free.toFixed(1)} were free`;
+      say(`    left out: ${leftOut[cell.id]}`);
+      continue;
+    }
+    const folder = await policyFiles(home, cell);
+    const { deviceMib = () => null } = options;
+    const arena = { config: POLICIES[cell.policy]!, folder, rounds, best: kept.best, deviceMib, say };
+    const result = await duel(cell, options.sidesOf(cell), arena);
+    const { median, least, most } = ratioOf(result);
+    const apart = result.difference.toExponential(0);
+    say(
+      `    ratio ${median.toFixed(2)} (${least.toFixed(2)}-${most.toFixed(2)}); both agree within ${apart}`,
+    );
+    await kept.keep(result);
+  }
+  clear();
+  const results = { cells: { ...kept.cells }, leftOut };
+  kept.forget();
+  return results;
+}
+
+/** The folder of a cell's policy; its files are written when first asked for. */
+async function policyFiles(home: string, { policy, table }: Cell): Promise<string> {
+  const folder = join(home, policy);
+  const config = POLICIES[policy]!;
+  let weights: HostWeights | null = null;
+  const fresh = (): HostWeights => (weights ??= benchWeights(config));
+  if (!existsSync(folder)) {
+    mkdirSync(folder);
+    writeFileSync(join(folder, "config.json"), JSON.stringify(huggingFaceConfig(config)));
+    await writeSafetensors(join(folder, "model.safetensors"), namedTensors(fresh(), config));
+  }
+  if (table !== "llama") return folder;
+  for (const type of ["F32", "F16"] as const) {
+    const file = join(folder, `model.${type}.gguf`);
+    if (!existsSync(file)) writeGguf(file, config, fresh(), type);
+  }
+  return folder;
+}
