@@ -1,4 +1,4 @@
-export { adapterFiles, isAdapterFolder, readAdapter } from "./adapter-folder.js";
+export { adapterFiles, isAdapterFolder, readAdapter, readAdapterConfig } from "./adapter-folder.js";
 export { writeChecksums } from "./checksums.js";
 export type { DecoderConfig, ModelType } from "./config.js";
 export { huggingFaceConfig, parseDecoderConfig, readDecoderConfig } from "./config.js";

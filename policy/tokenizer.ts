@@ -17,6 +17,8 @@ export interface PolicyTokenizer {
   encode(text: string): number[];
   /** Text of ids; special tokens (end of turn, padding) are left out. */
   decode(ids: readonly number[]): string;
+  /** Text of one id, special tokens by their names; what is no whole character by itself has U+FFFD. */
+  tokenText(id: number): string;
   /** Ids of a conversation up to where the policy begins to write. */
   promptIds(messages: readonly ChatMessage[]): number[];
   /** Ids that end the policy's turn, by the tokenizer's own eos_token. */
@@ -84,6 +86,8 @@ export function createTokenizer(
       ids.length === 0
         ? ""
         : tokenizer.decode([...ids], { skip_special_tokens: true, clean_up_tokenization_spaces: false }),
+    tokenText: (id) =>
+      tokenizer.decode([id], { skip_special_tokens: false, clean_up_tokenization_spaces: false }),
     promptIds: (messages) => encode(render(messages)),
     stopIds: eosId === undefined ? [] : [eosId],
     vocabulary: tokenizer.get_vocab().size,

@@ -9,6 +9,7 @@ import { ObjectiveConfig } from "../../trainer/index.js";
 const characters: PolicyTokenizer = {
   encode: (text) => [...text].map((character) => character.codePointAt(0)!),
   decode: (ids) => String.fromCodePoint(...ids),
+  tokenText: (id) => String.fromCodePoint(id),
   promptIds: (messages) =>
     [...messages.map(({ content }) => content).join("\n")].map((c) => c.codePointAt(0)!),
   stopIds: [0],

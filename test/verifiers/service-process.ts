@@ -1,4 +1,4 @@
-/** `retort serve --verifier` as a process of its own, and clients that ask it as others' clients do. */
+/** `retort serve` as a process of its own, and clients that ask it as others' clients do. */
 import { type ChildProcess, spawn } from "node:child_process";
 import { join } from "node:path";
 import { packageRoot } from "../../core/index.js";
@@ -18,8 +18,9 @@ export interface ServiceProcess {
 export function startService(
   args: readonly string[] = [],
   env: Readonly<Record<string, string>> = {},
+  what: readonly string[] = ["--verifier", "--port", "0"],
 ): Promise<ServiceProcess> {
-  const child = spawn(process.execPath, [main, "serve", "--verifier", "--port", "0", "--json", ...args], {
+  const child = spawn(process.execPath, [main, "serve", ...what, "--json", ...args], {
     cwd: packageRoot,
     env: { ...process.env, ...env },
     stdio: ["ignore", "pipe", "pipe"],

@@ -3,11 +3,13 @@
 /** Also the label of `retort_rejected_total`: a bounded set. */
 export type RejectReason =
   | "body"
+  | "context"
   | "content_type"
   | "deadline"
   | "host"
   | "invalid"
   | "limits"
+  | "model"
   | "not_found"
   | "origin"
   | "queue"

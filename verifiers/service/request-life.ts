@@ -7,7 +7,7 @@ import type { Lane } from "./run-queue.js";
 const LONGEST_TIMER_MS = 2 ** 31 - 1;
 
 export class RequestLife {
-  readonly #lane: Lane;
+  readonly #lane: Pick<Lane, "callOff">;
   readonly #timer: NodeJS.Timeout;
   readonly #end: () => void;
   #rejectLate: (why: Error) => void = () => {};
@@ -17,7 +17,7 @@ export class RequestLife {
    * @param deadlineS - after so many seconds what has not started is called off with 504
    * @param stop - aborted with an Error when the service may wait no longer
    */
-  constructor(lane: Lane, reply: FastifyReply, deadlineS: number, stop: AbortSignal) {
+  constructor(lane: Pick<Lane, "callOff">, reply: FastifyReply, deadlineS: number, stop: AbortSignal) {
     this.#lane = lane;
     this.#late = new Promise<never>((_, reject) => {
       this.#rejectLate = reject;

@@ -1,0 +1,158 @@
+/** What is served under which name: the policy, and adapters on it that are loaded while it runs. */
+import { ConfigError } from "../../core/index.js";
+import {
+  type DecoderConfig,
+  type HostWeights,
+  mergedWeights,
+  type PolicyFolder,
+  readAdapter,
+  readAdapterConfig,
+  readPolicy,
+} from "../../policy/index.js";
+import { RequestError } from "../../verifiers/service/request-error.js";
+import type { Engines } from "./engines.js";
+import { Gate } from "./gate.js";
+
+export interface ServedModel {
+  readonly name: string;
+  readonly folder: string;
+  /** Name of the policy that an adapter belongs to; null for the policy itself. */
+  readonly parent: string | null;
+  /** Says which weights wrote a completion. */
+  readonly version: string;
+}
+
+interface Entry {
+  model: ServedModel;
+  readonly gate: Gate;
+}
+
+export class Models {
+  readonly #engines: Engines;
+  readonly #base: string;
+  #policy: Pick<PolicyFolder, "config" | "weights">;
+  readonly #entries = new Map<string, Entry>();
+  readonly #maxAdapters: number;
+
+  constructor(
+    engines: Engines,
+    policy: Pick<PolicyFolder, "folder" | "config" | "weights">,
+    options: { readonly name: string; readonly maxAdapters: number },
+  ) {
+    const { name, maxAdapters } = options;
+    this.#engines = engines;
+    this.#policy = policy;
+    this.#base = name;
+    this.#maxAdapters = maxAdapters;
+    const model = { name, folder: policy.folder, parent: null, version: "initial" };
+    this.#entries.set(name, { model, gate: new Gate() });
+  }
+
+  /** Starts the policy's own engine. */
+  open(): Promise<void> {
+    return this.#engines.use(this.#base, this.#policy.weights);
+  }
+
+  get all(): readonly ServedModel[] {
+    return [...this.#entries.values()].map(({ model }) => model);
+  }
+
+  /** A model, whose weights do not change until the request is over. @throws RequestError 404 */
+  async enter(name: string | undefined): Promise<{ readonly model: ServedModel; leave(): void }> {
+    const entry = this.#entry(name ?? this.#base);
+    const leave = await entry.gate.enter();
+    if (this.#entries.get(entry.model.name) === entry) return { model: entry.model, leave };
+    leave(); // unloaded while it waited
+    throw noModel(entry.model.name);
+  }
+
+  /**
+   * New weights of the same shape for the policy.
+   * @param abort - called once no further request is let in before the change
+   * @returns how many requests had to end first
+   * @throws ConfigError for a folder that does not hold such weights; RequestError 400 while adapters are loaded
+   */
+  async updateWeights(path: string, version: string, abort: () => void): Promise<number> {
+    const entry = this.#entry(this.#base);
+    if (this.#entries.size > 1)
+      throw new RequestError(
+        400,
+        "body",
+        "Unload the adapters first: they were loaded onto the old weights.",
+      );
+    const paused = entry.gate.inside;
+    const { config, weights } = readPolicy(path);
+    checkShape(config, this.#policy.config, path);
+    const changed = entry.gate.alone(async () => {
+      await this.#engines.use(this.#base, weights);
+      this.#policy = { ...this.#policy, weights };
+      entry.model = { ...entry.model, folder: path, version };
+    });
+    abort();
+    await changed;
+    return paused;
+  }
+
+  /** @throws ConfigError for a folder that is no adapter of the policy; RequestError 400 */
+  async loadAdapter(name: string, path: string, inPlace: boolean): Promise<void> {
+    const known = this.#entries.get(name);
+    if (known !== undefined && (known.model.parent === null || !inPlace)) {
+      const fix = known.model.parent === null ? "" : " load_inplace: true replaces it.";
+      throw new RequestError(400, "model", `The lora adapter '${name}' has already been loaded.${fix}`);
+    }
+    if (known === undefined && this.#entries.size > this.#maxAdapters)
+      throw new RequestError(
+        400,
+        "limits",
+        `${this.#maxAdapters} adapters are loaded: unload one, or serve with more --max-adapters.`,
+      );
+    const model: ServedModel = { name, folder: path, parent: this.#base, version: name };
+    const weights = this.#adapted(path);
+    const load = (): Promise<void> => this.#engines.use(name, weights);
+    if (known !== undefined) return known.gate.alone(load);
+    const entry = { model, gate: new Gate() };
+    await entry.gate.alone(async () => {
+      this.#entries.set(name, entry);
+      try {
+        await load();
+      } catch (error) {
+        this.#entries.delete(name);
+        throw error;
+      }
+    });
+  }
+
+  /** Requests that are under way end first. @throws RequestError 404, 400 for the policy itself */
+  async unloadAdapter(name: string): Promise<void> {
+    const entry = this.#entries.get(name);
+    if (entry === undefined)
+      throw new RequestError(404, "model", `The lora adapter '${name}' cannot be found.`);
+    if (entry.model.parent === null)
+      throw new RequestError(400, "model", `${name} is the policy itself, not an adapter.`);
+    this.#entries.delete(name);
+    await entry.gate.alone(async () => this.#engines.release(name));
+  }
+
+  /** The policy with an adapter added in. @throws ConfigError for an adapter of another policy */
+  #adapted(path: string): HostWeights {
+    const { config, weights } = this.#policy;
+    const adapted = { ...config, lora: readAdapterConfig(path).lora };
+    return mergedWeights(weights, readAdapter(path, adapted), adapted);
+  }
+
+  #entry(name: string): Entry {
+    const entry = this.#entries.get(name);
+    if (entry === undefined) throw noModel(name);
+    return entry;
+  }
+}
+
+const noModel = (name: string): RequestError =>
+  new RequestError(404, "model", `The model \`${name.slice(0, 200)}\` does not exist.`);
+
+/** @throws ConfigError for weights that the compiled graphs are not made for */
+function checkShape(config: DecoderConfig, served: DecoderConfig, path: string): void {
+  const shapeOf = ({ stopIds: _, ...shape }: DecoderConfig): string => JSON.stringify(shape);
+  if (shapeOf(config) === shapeOf(served)) return;
+  throw new ConfigError({ at: path, need: "weights of the very shape that is served" });
+}
