@@ -1,6 +1,6 @@
 /** What is asked of the sampler and what it gives: the records of one request. */
 import type { FinishReason } from "../core/index.js";
-import type { Alternative, DrawnToken, SamplingParameters } from "./sampling.js";
+import type { Alternative, SamplingParameters, StreamedToken } from "./sampling.js";
 
 export interface SamplingOptions extends SamplingParameters {
   readonly seed: number;
@@ -24,12 +24,6 @@ export interface GroupRequest {
 export interface CompletionRequest extends SamplingOptions, Omit<GroupRequest, "group"> {
   /** Most likely tokens to report beside each drawn one, before top-k and top-p cut anything. Default: 0. */
   readonly alternatives?: number;
-}
-
-/** A token as it was drawn. */
-export interface StreamedToken extends DrawnToken {
-  /** Most likely first; there when the request asks for any. */
-  readonly alternatives?: readonly Alternative[];
 }
 
 /** A finished completion. */

@@ -1,6 +1,8 @@
 import * as tf from "@tensorflow/tfjs-core";
-import { type DecoderConfig, decodingSpecs, weightSpecs } from "../policy/index.js";
+import { type DecoderConfig, decoderHidden, decodingSpecs, weightSpecs } from "../policy/index.js";
 import {
+  type CompiledFunction,
+  type CompileOptions,
   compile,
   isFileTensor,
   isHostArray,
@@ -15,15 +17,14 @@ import {
   keyName,
   layOutFunction,
   namedKeyValues,
-  prefillFunction,
   prefillSpecs,
   type Specs,
   stepFunction,
   stepSpecs,
   valueName,
 } from "./decode-graphs.js";
+import { type DrawKind, drawFeeds, drawInGraph, drawKind, drawnTokens, drawSpecs } from "./draw-graph.js";
 import {
-  asFloats,
   type KeyValueCache,
   PREFILL_ROWS,
   type Prefilled,
@@ -33,9 +34,12 @@ import {
   releaseAll,
 } from "./key-value-cache.js";
 
-/** A decoding step that returns the whole cache with the new token written in: on a GPU outputs stay where they are. */
+/**
+ * A decoding step that draws the next tokens itself and returns the whole cache with the new keys and values written in: on
+ * a GPU outputs stay where they are.
+ */
 const deviceStepFunction =
-  (config: DecoderConfig, shape: RunnerShape): TracedFunction =>
+  (config: DecoderConfig, shape: RunnerShape, kind: DrawKind): TracedFunction =>
   (inputs) => {
     const { logits, ...fresh } = stepFunction(config)(inputs);
     const { slots, cacheLength } = shape;
@@ -45,8 +49,15 @@ const deviceStepFunction =
       key: tf.where(here, tf.expandDims(fresh[keyName(layer)]!, 2), past.key),
       value: tf.where(here, tf.expandDims(fresh[valueName(layer)]!, 2), past.value),
     }));
-    return { logits: logits!, ...namedKeyValues(written) };
+    const draws = inputs as Parameters<typeof drawInGraph>[1];
+    return { ...drawInGraph(logits as tf.Tensor2D, draws, kind), ...namedKeyValues(written) };
   };
+
+/** Prefill without the logits: the first step feeds each prompt's last token again, and draws from those. */
+const devicePrefillFunction =
+  (config: DecoderConfig): TracedFunction =>
+  (inputs) =>
+    namedKeyValues(decoderHidden(inputs, inputs.ids as tf.Tensor2D, config).keyValues);
 
 /** Fills slots from prefilled rows: `source` [S] is a row of the prefill, or -1 to keep what the slot has. */
 const assignFunction =
@@ -107,7 +118,26 @@ function placeWeights(provider: Provider, weights: Readonly<Record<string, Value
   return placeOn(provider, Object.fromEntries(here), weightSpecs(config));
 }
 
-/** A cache that stays in device buffers: nothing but ids, positions and logits crosses. */
+/** The step's graph for each kind of draw, compiled when it is first needed. */
+function stepGraphs(config: DecoderConfig, shape: RunnerShape, options: CompileOptions) {
+  const graphs = new Map<string, Promise<CompiledFunction>>();
+  return {
+    of: (kind: DrawKind): Promise<CompiledFunction> => {
+      const key = JSON.stringify(kind);
+      const specs = { ...stepSpecs(config, shape), ...drawSpecs(shape.slots) };
+      const graph =
+        graphs.get(key) ??
+        compile(deviceStepFunction(config, shape, kind), specs, { ...options, name: "decode" });
+      graphs.set(key, graph);
+      return graph;
+    },
+    dispose: async (): Promise<void> => {
+      for (const graph of graphs.values()) await (await graph).dispose();
+    },
+  };
+}
+
+/** A cache that stays in device buffers: ids, positions and numbers to draw with go in, drawn tokens come out. */
 export async function createDeviceCache({
   config,
   shape,
@@ -119,14 +149,12 @@ export async function createDeviceCache({
     valueName(layer),
   ]).flat();
   const options = { provider, keepOnDevice: names, ...(threads === undefined ? {} : { threads }) };
-  const prefillGraph = await compile(prefillFunction(config), prefillSpecs(config, shape), {
+  const { last: _, ...promptSpecs } = prefillSpecs(config, shape);
+  const prefillGraph = await compile(devicePrefillFunction(config), promptSpecs, {
     ...options,
     name: "prefill",
   });
-  const stepGraph = await compile(deviceStepFunction(config, shape), stepSpecs(config, shape), {
-    ...options,
-    name: "decode",
-  });
+  const steps = stepGraphs(config, shape, options);
   const assignGraph = await compile(assignFunction(config, shape), assignSpecs(config, shape), {
     ...options,
     name: "assign",
@@ -162,16 +190,10 @@ export async function createDeviceCache({
       laidOut = await layOut.run(weights);
     },
     prefill: async (prompts): Promise<Prefilled> => {
-      const { ids, last, lengths } = padPrompts(prompts, shape.promptLength);
-      const outputs = await prefillGraph.run({ ...weights, ids, last });
-      const { logits, ...rest } = outputs;
-      const keyValues = names.map((name) => rest[name]!);
-      return {
-        logits: asFloats(logits),
-        lengths,
-        keyValues,
-        release: () => releaseAll(rest),
-      };
+      const { ids, lengths } = padPrompts(prompts, shape.promptLength);
+      const outputs = await prefillGraph.run({ ...weights, ids });
+      const keyValues = names.map((name) => outputs[name]!);
+      return { logits: null, lengths, keyValues, release: () => releaseAll(outputs) };
     },
     assign: async (prefilled, row, targets) => {
       const source = new Int32Array(shape.slots).fill(-1);
@@ -181,14 +203,17 @@ export async function createDeviceCache({
       );
       replace(await assignGraph.run({ ...cache, ...rows, source }));
     },
-    step: async (ids, positions) => {
-      const outputs = await stepGraph.run({ ...laidOut, ...cache, ids, positions });
+    step: async (ids, positions, draws) => {
+      const graph = await steps.of(drawKind(draws, config.vocabulary));
+      const feeds = { ...laidOut, ...cache, ids, positions, ...drawFeeds(draws, config.vocabulary) };
+      const outputs = await graph.run(feeds);
       replace(outputs);
-      return asFloats(outputs.logits);
+      return { drawn: drawnTokens(outputs, draws) };
     },
     dispose: async () => {
       releaseAll({ ...cache, ...laidOut, ...placed });
-      for (const graph of [prefillGraph, stepGraph, assignGraph, layOut]) await graph.dispose();
+      for (const graph of [prefillGraph, assignGraph, layOut]) await graph.dispose();
+      await steps.dispose();
     },
   };
 }

@@ -3,8 +3,8 @@
  * Shapes: S slots, V vocabulary, N blocks of L words each.
  */
 import * as tf from "@tensorflow/tfjs-core";
-import type { TensorSpec } from "../tensor/index.js";
-import type { SamplingParameters } from "./sampling.js";
+import type { TensorSpec, Value } from "../tensor/index.js";
+import type { SlotDraw, StreamedToken } from "./sampling.js";
 
 /** Halvings of the interval in which the least logit kept lies: from some 100 wide down to float32's resolution. */
 const HALVINGS = 30;
@@ -15,11 +15,6 @@ export interface DrawKind {
   readonly isCut: boolean;
   /** Most likely tokens to give beside the drawn one; 0: none. */
   readonly alternatives: number;
-}
-
-/** How one slot draws: its request's parameters, and the number in [0, 1) that fixes the draw. */
-export interface SlotDraw extends SamplingParameters {
-  readonly uniform: number;
 }
 
 const KEYS = ["temperature", "top_p", "top_k", "uniform"] as const;
@@ -45,8 +40,39 @@ export function drawFeeds(
   };
 }
 
-export const isCutting = (draw: SlotDraw | null, vocabulary: number): boolean =>
-  draw !== null && draw.temperature > 0 && (draw.topP < 1 || (draw.topK > 0 && draw.topK < vocabulary));
+/** Numbers of alternatives that graphs are made for. */
+const ALTERNATIVES = [0, 5, 20];
+
+/** The smallest kind of graph that serves all slots. */
+export function drawKind(draws: readonly (SlotDraw | null)[], vocabulary: number): DrawKind {
+  const isCut = draws.some(
+    (draw) =>
+      draw !== null && draw.temperature > 0 && (draw.topP < 1 || (draw.topK > 0 && draw.topK < vocabulary)),
+  );
+  const most = Math.max(0, ...draws.map((draw) => draw?.alternatives ?? 0));
+  return { isCut, alternatives: Math.min(ALTERNATIVES.find((count) => count >= most) ?? most, vocabulary) };
+}
+
+/** The tokens of all slots, from what `drawInGraph` gave. */
+export function drawnTokens(
+  outputs: Readonly<Record<string, Value>>,
+  draws: readonly (SlotDraw | null)[],
+): StreamedToken[] {
+  const { drawn, log_probs, cut_log_probs, alternative_ids, alternative_log_probs } = outputs as Readonly<
+    Record<string, Float32Array | undefined>
+  >;
+  const width = (alternative_ids?.length ?? 0) / draws.length;
+  return draws.map((draw, slot) => {
+    const token = { id: drawn![slot]!, logProb: log_probs![slot]!, cutLogProb: cut_log_probs![slot]! };
+    const count = draw?.alternatives ?? 0;
+    if (count === 0) return token;
+    const alternatives = Array.from({ length: Math.min(count, width) }, (_, place) => ({
+      id: alternative_ids![slot * width + place]!,
+      logProb: alternative_log_probs![slot * width + place]!,
+    }));
+    return { ...token, alternatives };
+  });
+}
 
 /** Sums over the words, block by block: one running sum of 151,936 small numbers would lose digits. [S, V] -> [S, N, L] */
 function inBlocks(words: tf.Tensor2D): tf.Tensor3D {
@@ -155,7 +181,7 @@ export function drawInGraph(
     cut_log_probs: tf.where(isGreedy, tf.zerosLike(cut), cut),
   };
   if (alternatives === 0) return drawn;
-  const { values, indices } = tf.topk(scores, Math.min(alternatives, scores.shape[1]));
+  const { values, indices } = tf.topk(scores, alternatives);
   return {
     ...drawn,
     alternative_ids: indices,

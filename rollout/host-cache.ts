@@ -131,7 +131,7 @@ export async function createHostCache(runner: RunnerOptions): Promise<KeyValueCa
       rows.forEach((entries, index) => {
         entries.writeColumn(asFloats(outputs[names[index]!]), positions, keyValueHeads); // [S, K, E]
       });
-      return asFloats(outputs.logits);
+      return { logits: asFloats(outputs.logits) };
     },
     dispose: async () => {
       releaseAll(laidOut);

@@ -7,7 +7,6 @@ export type {
   SamplingOptions,
   SamplingStats,
   StartedRequest,
-  StreamedToken,
 } from "./completion.js";
 export { createEngine } from "./engine.js";
 export type { RunnerShape } from "./key-value-cache.js";
@@ -19,5 +18,5 @@ export {
   type RemoteEvent,
   type RemoteRequests,
 } from "./remote-requests.js";
-export type { Alternative, SamplingParameters } from "./sampling.js";
+export type { Alternative, SamplingParameters, StreamedToken } from "./sampling.js";
 export { drawToken } from "./sampling.js";

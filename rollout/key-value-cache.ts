@@ -5,6 +5,7 @@
  */
 import type { DecoderConfig } from "../policy/index.js";
 import { disposeValues, type HostArray, type Provider, type Value } from "../tensor/index.js";
+import type { SlotDraw, StreamedToken } from "./sampling.js";
 
 /** Prompts prefilled in one call; short batches are padded, so every prompt runs in the same compiled shape. */
 export const PREFILL_ROWS = 4;
@@ -38,10 +39,16 @@ export interface KeyValueCache {
   prefill(prompts: readonly (readonly number[])[], pause: () => Promise<void>): Promise<Prefilled>;
   /** Copies a prefilled prompt's keys and values into slots. */
   assign(prefilled: Prefilled, row: number, slots: readonly number[]): Promise<void>;
-  /** Decodes one token of every slot and stores its keys and values. @returns logits [S, V] */
-  step(ids: Int32Array, positions: Int32Array): Promise<Float32Array>;
+  /**
+   * Feeds one token to every slot and stores its keys and values.
+   * @param draws - how each slot draws the token after it; null: nobody looks at the slot
+   */
+  step(ids: Int32Array, positions: Int32Array, draws: readonly (SlotDraw | null)[]): Promise<Step>;
   dispose(): Promise<void>;
 }
+
+/** What a step gives: logits [S, V] to draw from; or each slot's token, drawn where the logits stay, on a GPU. */
+export type Step = { readonly logits: Float32Array } | { readonly drawn: readonly StreamedToken[] };
 
 export interface Prefilled {
   /** [rows, V], of each prompt's next token. null: the first step feeds a prompt's last token, and gives them. */

@@ -1,7 +1,7 @@
 /** One request in the slot loop: which of its samples still wait, which are under way, and what it has been told. */
 import { hash32, uniformAt } from "../core/index.js";
 import type { Completion, CompletionHandlers, CompletionRequest } from "./completion.js";
-import { type Alternative, drawToken, mostLikely } from "./sampling.js";
+import type { Alternative, SlotDraw, StreamedToken } from "./sampling.js";
 
 export class LiveRequest {
   /** Samples that have not begun. */
@@ -55,7 +55,7 @@ export class LiveSequence {
   private readonly ids: number[] = [];
   private readonly logProbs: number[] = [];
   private readonly cutLogProbs: number[] = [];
-  private readonly alternatives: Alternative[][] = [];
+  private readonly alternatives: (readonly Alternative[])[] = [];
   private isCancelled = false;
 
   constructor(
@@ -81,26 +81,26 @@ export class LiveSequence {
     this.isCancelled = true;
   }
 
+  /** How the next token is drawn. */
+  draw(): SlotDraw {
+    const { temperature, topP, topK, alternatives = 0 } = this.of.request;
+    return { temperature, topP, topK, alternatives, uniform: this.of.uniform(this.sample, this.ids.length) };
+  }
+
   /**
-   * Draws the next token and hands it on; the completion too, when it is the last.
-   * @param logits - [rows, V]
+   * Takes the next token and hands it on; the completion too, when it is the last.
    * @param room - tokens that the cache has left for the completion
    * @returns whether it goes on
    */
-  advance(logits: Float32Array, row: number, vocabulary: number, room: number): boolean {
+  advance(token: StreamedToken, room: number): boolean {
     const { request } = this.of;
-    const offset = row * vocabulary;
-    const uniform = this.of.uniform(this.sample, this.ids.length);
-    const drawn = drawToken(logits, offset, vocabulary, request, uniform);
-    this.ids.push(drawn.id);
-    this.logProbs.push(drawn.logProb);
-    this.cutLogProbs.push(drawn.cutLogProb);
-    const { alternatives: count = 0, temperature } = request;
-    const alternatives = mostLikely(logits, offset, vocabulary, count, drawn, temperature);
-    if (count > 0) this.alternatives.push(alternatives);
-    const isStopped = request.stopIds.includes(drawn.id);
+    this.ids.push(token.id);
+    this.logProbs.push(token.logProb);
+    this.cutLogProbs.push(token.cutLogProb);
+    if (token.alternatives !== undefined) this.alternatives.push(token.alternatives);
+    const isStopped = request.stopIds.includes(token.id);
     const isEnd = isStopped || this.ids.length >= Math.min(request.maxNewTokens, room);
-    this.of.tell(({ onToken }) => onToken?.(this.sample, count > 0 ? { ...drawn, alternatives } : drawn));
+    this.of.tell(({ onToken }) => onToken?.(this.sample, token));
     if (isEnd && !this.isOver) this.of.tell(({ onFinished }) => onFinished(this.completion(isStopped)));
     return !isEnd && !this.isOver;
   }

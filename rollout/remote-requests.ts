@@ -1,13 +1,8 @@
 /** Requests to a sampler in another thread: functions cannot cross, so a request has a number and its events name it. */
 import { InfrastructureError } from "../core/index.js";
-import type {
-  Completion,
-  CompletionHandlers,
-  CompletionRequest,
-  StartedRequest,
-  StreamedToken,
-} from "./completion.js";
+import type { Completion, CompletionHandlers, CompletionRequest, StartedRequest } from "./completion.js";
 import type { SamplingEngine } from "./lane.js";
+import type { StreamedToken } from "./sampling.js";
 
 interface NumberedRequest {
   readonly id: number;

@@ -23,6 +23,20 @@ export interface Alternative {
   readonly logProb: number;
 }
 
+/** A token as it was drawn. */
+export interface StreamedToken extends DrawnToken {
+  /** Most likely first; there when the request asks for any. */
+  readonly alternatives?: readonly Alternative[];
+}
+
+/** How one slot draws its next token. */
+export interface SlotDraw extends SamplingParameters {
+  /** In [0, 1): the number that fixes the draw. */
+  readonly uniform: number;
+  /** Most likely tokens to give beside the drawn one. */
+  readonly alternatives: number;
+}
+
 /** Weights of the current draw and their running sums; kept, since tens of thousands of draws a second use them. */
 let weights = new Float64Array(0);
 let sums = new Float64Array(0);
@@ -70,11 +84,26 @@ export function drawToken(
   return { id, logProb, cutLogProb: isCut ? logProb + Math.log(total / kept) : logProb };
 }
 
+/** Draws the next token of a row of logits [rows, V]. */
+export function drawSlot(
+  logits: Float32Array,
+  row: number,
+  vocabulary: number,
+  { alternatives: count, ...draw }: SlotDraw,
+): StreamedToken {
+  const drawn = drawToken(logits, row * vocabulary, vocabulary, draw, draw.uniform);
+  if (count === 0) return drawn;
+  return {
+    ...drawn,
+    alternatives: mostLikely(logits, row * vocabulary, vocabulary, count, drawn, draw.temperature),
+  };
+}
+
 /**
  * The most likely tokens beside a drawn one, most likely first, ties to the smaller id; log-probabilities at the
  * temperature of the draw.
  */
-export function mostLikely(
+function mostLikely(
   logits: Float32Array,
   offset: number,
   vocabulary: number,

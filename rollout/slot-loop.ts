@@ -3,6 +3,7 @@ import type { Value } from "../tensor/index.js";
 import type { CompletionHandlers, CompletionRequest, StartedRequest } from "./completion.js";
 import type { KeyValueCache, Prefilled, RunnerShape } from "./key-value-cache.js";
 import { LiveRequest, type LiveSequence } from "./live-request.js";
+import { drawSlot, type SlotDraw, type StreamedToken } from "./sampling.js";
 
 type Weights = Readonly<Record<string, Value>>;
 
@@ -154,7 +155,11 @@ export class SlotLoop {
     const placed: number[] = [];
     while (live.samples.length > 0 && placed.length < free.length) {
       const sequence = live.begin();
-      if (prefilled.logits !== null && !this.advance(sequence, prefilled.logits, row)) continue;
+      if (
+        prefilled.logits !== null &&
+        !this.advance(sequence, this.drawn(prefilled.logits, row, sequence.draw()))
+      )
+        continue;
       const slot = free[placed.length]!;
       this.slots[slot] = sequence;
       placed.push(slot);
@@ -167,17 +172,22 @@ export class SlotLoop {
     if (!this.hasLiveSlot()) return;
     const ids = Int32Array.from(this.slots, (sequence) => sequence?.lastId ?? 0);
     const positions = Int32Array.from(this.slots, (sequence) => sequence?.position ?? 0);
-    const logits = await this.cache.step(ids, positions);
+    const draws = this.slots.map((sequence) => sequence?.draw() ?? null);
+    const step = await this.cache.step(ids, positions, draws);
     this.decodeSteps++;
     this.slots.forEach((sequence, slot) => {
       if (sequence === null || sequence.isOver) return;
-      if (!this.advance(sequence, logits, slot)) this.slots[slot] = null;
+      const token = "drawn" in step ? step.drawn[slot]! : this.drawn(step.logits, slot, draws[slot]!);
+      if (!this.advance(sequence, token)) this.slots[slot] = null;
     });
   }
 
-  private advance(sequence: LiveSequence, logits: Float32Array, row: number): boolean {
-    const room = this.shape.cacheLength - sequence.of.request.promptIds.length;
-    return sequence.advance(logits, row, this.config.vocabulary, room);
+  private drawn(logits: Float32Array, row: number, draw: SlotDraw): StreamedToken {
+    return drawSlot(logits, row, this.config.vocabulary, draw);
+  }
+
+  private advance(sequence: LiveSequence, token: StreamedToken): boolean {
+    return sequence.advance(token, this.shape.cacheLength - sequence.of.request.promptIds.length);
   }
 
   private allLive(): LiveRequest[] {

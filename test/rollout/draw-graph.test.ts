@@ -1,8 +1,8 @@
 import type * as tf from "@tensorflow/tfjs-core";
 import { describe, expect, test } from "vitest";
 import { randomStream } from "../../core/index.js";
-import { type DrawKind, drawFeeds, drawInGraph, drawSpecs, type SlotDraw } from "../../rollout/draw-graph.js";
-import { drawToken, type SamplingParameters } from "../../rollout/sampling.js";
+import { type DrawKind, drawFeeds, drawInGraph, drawSpecs } from "../../rollout/draw-graph.js";
+import { drawToken, type SamplingParameters, type SlotDraw } from "../../rollout/sampling.js";
 import { compile, type Provider } from "../../tensor/index.js";
 import { isWebgpuHere } from "../tensor/webgpu.js";
 
@@ -52,7 +52,7 @@ async function compareWithHost(
     logits: logitsOf(vocabulary, call),
     draws: Array.from({ length: SLOTS }, (__, slot) => {
       const parameters = cases[slot % cases.length]!;
-      return parameters && { ...parameters, uniform: random.next() };
+      return parameters && { ...parameters, uniform: random.next(), alternatives: 0 };
     }),
   }));
   const results = await drawOn(provider, vocabulary, { isCut, alternatives: 0 }, made);
@@ -121,7 +121,7 @@ describe.each(providers)("drawing in the graph on %s", (provider) => {
     for (let slot = 0; slot < SLOTS; slot++) logits[slot * vocabulary + 11] = 1;
     const uniforms = Array.from({ length: SLOTS }, (_, slot) => (slot % 2 === 0 ? 0 : 1 - 2 ** -53));
     const [result] = await drawOn(provider, vocabulary, { isCut: false, alternatives: 0 }, [
-      { logits, draws: uniforms.map((uniform) => ({ ...everything, uniform })) },
+      { logits, draws: uniforms.map((uniform) => ({ ...everything, uniform, alternatives: 0 })) },
     ]);
     expect([...(result!.drawn as Int32Array)]).toEqual(uniforms.map((_, slot) => (slot % 2 === 0 ? 7 : 11)));
   });
@@ -130,7 +130,10 @@ describe.each(providers)("drawing in the graph on %s", (provider) => {
     const vocabulary = 40;
     const logits = logitsOf(vocabulary, 5);
     const [result] = await drawOn(provider, vocabulary, { isCut: false, alternatives: 3 }, [
-      { logits, draws: Array.from({ length: SLOTS }, () => ({ ...everything, uniform: 0.5 })) },
+      {
+        logits,
+        draws: Array.from({ length: SLOTS }, () => ({ ...everything, uniform: 0.5, alternatives: 3 })),
+      },
     ]);
     const { alternative_ids, alternative_log_probs } = result as Record<string, Float32Array>;
     const row = Array.from(logits.subarray(0, vocabulary), (logit, id) => ({ logit, id }));

@@ -4,13 +4,14 @@ import { afterAll, describe, expect, test } from "vitest";
 import { packageRoot } from "../../core/index.js";
 import { readDecoderConfig, readWeights, scoreIds } from "../../policy/index.js";
 import {
+  type Alternative,
   createEngine,
   type GroupRequest,
   type SampledSequence,
   type SamplingEngine,
   type SamplingOptions,
 } from "../../rollout/index.js";
-import type { Provider } from "../../tensor/index.js";
+import { type Provider, type Transfer, watchTransfers } from "../../tensor/index.js";
 import { isWebgpuHere } from "../tensor/webgpu.js";
 
 const sampled: SamplingOptions = {
@@ -41,7 +42,15 @@ describe.skipIf(!(await isWebgpuHere()))("the sampler on provider webgpu", () =>
       await engine.sample(groups, { ...sampled, ...options }, (sequence) => sequences.push(sequence));
       return sequences;
     };
-    return { config, weights, sample };
+    const alternativesOf = (promptIds: number[], alternatives: number) =>
+      new Promise<(readonly Alternative[])[]>((resolve, reject) => {
+        const request = { ...sampled, randomKey: "b", promptIds, samples: [0], alternatives };
+        engine.start(request, {
+          onFinished: (completion) => resolve(completion.alternatives!),
+          onError: reject,
+        });
+      });
+    return { config, weights, sample, alternativesOf };
   };
 
   test.each(["llama", "qwen2", "qwen3"])(
@@ -57,6 +66,64 @@ describe.skipIf(!(await isWebgpuHere()))("the sampler on provider webgpu", () =>
       expect(sequence!.completionIds).toEqual(greedy);
     },
   );
+
+  test("moves the weights once, then token ids and one number a slot at a time", async () => {
+    const { weights, sample } = await open("llama", "webgpu");
+    const crossed: Transfer[] = [];
+    const stop = watchTransfers((transfer) => crossed.push(transfer));
+    const groups = [{ group: 0, randomKey: "a", promptIds: [7, 18, 49], samples: [0, 1, 2, 3] }];
+    const options = { stopIds: [] };
+    await sample(groups, options);
+    const uploads = crossed.filter(({ by }) => by === "upload");
+    expect(uploads.map(({ name }) => name)).toEqual(Object.keys(weights));
+    crossed.length = 0;
+    await sample(groups, options);
+    stop();
+    const [slots, promptTokens] = [3, 4 * 8];
+    const perSlot = ["ids", "positions", "temperature", "top_p", "top_k", "uniform", "source"];
+    const drawn = ["drawn", "log_probs", "cut_log_probs"];
+    expect(new Set(crossed.map(({ by, name }) => `${by} ${name}`))).toEqual(
+      new Set([
+        "prefill ids",
+        "assign source",
+        ...[...perSlot.filter((name) => name !== "source"), ...drawn].map((name) => `decode ${name}`),
+      ]),
+    );
+    const most = Object.entries({ prefill: promptTokens, assign: slots, decode: slots });
+    for (const [by, numbers] of most)
+      expect(Math.max(...crossed.filter((each) => each.by === by).map(({ bytes }) => bytes))).toBe(
+        4 * numbers,
+      );
+  });
+
+  test("draws from what top-k and top-p leave, with alternatives, as the cpu does", async () => {
+    const [gpu, cpu] = [await open("qwen2", "webgpu"), await open("qwen2", "cpu")];
+    const groups = [[5, 6, 7], [30]].map((promptIds, group) => ({
+      group,
+      randomKey: String(group),
+      promptIds,
+      samples: [0, 1],
+    }));
+    const options = { topP: 0.8, topK: 12, temperature: 1.3 };
+    const byName = (sequences: SampledSequence[]) =>
+      sequences.sort((a, b) => a.group - b.group || a.sample - b.sample);
+    const [got, want] = [await gpu.sample(groups, options), await cpu.sample(groups, options)].map(byName);
+    expect(got!.map(({ completionIds }) => completionIds)).toEqual(
+      want!.map(({ completionIds }) => completionIds),
+    );
+    got!.forEach(({ cutLogProbs }, i) => {
+      cutLogProbs!.forEach((logProb, t) => {
+        expect(Math.abs(logProb - want![i]!.cutLogProbs![t]!)).toBeLessThan(1e-4);
+      });
+    });
+    const alternatives = await Promise.all(
+      [gpu, cpu].map(({ alternativesOf }) => alternativesOf([5, 6, 7], 3)),
+    );
+    expect(alternatives[0]!.map((each) => each.map(({ id }) => id))).toEqual(
+      alternatives[1]!.map((each) => each.map(({ id }) => id)),
+    );
+    expect(alternatives[0]![0]).toHaveLength(3);
+  });
 
   test("records the log-probs that the cpu gives the same tokens, within 1e-4, more sequences than slots", async () => {
     const { config, weights, sample } = await open("qwen3", "webgpu");
