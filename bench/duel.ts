@@ -177,13 +177,14 @@ const worst = (a: readonly number[], b: readonly number[]): number =>
   Math.max(...a.map((value, i) => Math.abs(value - b[i]!)));
 
 /**
- * Of greedy continuations, up to the first token at which two differ, that one's log-prob included: there both sides took a
+ * Of greedy continuations, as far as both show log-probs, up to the first token at which two differ, that one's included: there both sides took a
  * token that is as likely as the other's, or one of them is wrong.
  */
 export function logProbDifference(a: SampleAnswer, b: SampleAnswer): number {
   const differences = a.ids!.map((ids, row) => {
     const fork = ids.findIndex((id, i) => id !== b.ids![row]![i]);
-    const end = fork === -1 ? ids.length : fork + 1;
+    const shown = Math.min(a.log_probs![row]!.length, b.log_probs![row]!.length);
+    const end = fork === -1 ? shown : Math.min(fork + 1, shown);
     return worst(a.log_probs![row]!.slice(0, end), b.log_probs![row]!.slice(0, end));
   });
   return Math.max(...differences);

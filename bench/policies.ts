@@ -34,8 +34,8 @@ export const POLICIES: Readonly<Record<string, DecoderConfig>> = {
 };
 
 /**
- * Random weights of the size that fresh policies have. Uniform, of a generator of one line: drawing 100 million normal
- * numbers from the policy's own streams takes minutes.
+ * Random weights of usual sizes: 0.02 in the embedding, 0.6 / sqrt(fan-in) in matrices. Uniform, of a small generator (mulberry32): drawing 100 million
+ * normal numbers from the policy's own streams takes minutes.
  */
 export function benchWeights(config: DecoderConfig): HostWeights {
   let state = 1;
@@ -46,10 +46,12 @@ export function benchWeights(config: DecoderConfig): HostWeights {
     if (shape.length === 1) continue;
     const isResidual = name.endsWith("o_proj.weight") || name.endsWith("down_proj.weight");
     const matrixStd = 0.6 / Math.sqrt(shape[1]! * (isResidual ? 2 * config.layers : 1));
-    const width = (name === "model.embed_tokens.weight" ? 0.08 : matrixStd) * Math.sqrt(12);
+    const width = (name === "model.embed_tokens.weight" ? 0.02 : matrixStd) * Math.sqrt(12);
     for (let i = 0; i < values.length; i++) {
-      state = (Math.imul(state, 1_664_525) + 1_013_904_223) | 0; // Knuth and Lewis, see Numerical Recipes 7.1
-      values[i] = (state / 2 ** 32) * width;
+      state = (state + 0x6d2b79f5) | 0;
+      const once = Math.imul(state ^ (state >>> 15), state | 1);
+      const twice = (once + Math.imul(once ^ (once >>> 7), once | 61)) ^ once;
+      values[i] = ((twice ^ (twice >>> 14)) / 2 ** 32) * width;
     }
   }
   return weights;

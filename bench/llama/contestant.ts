@@ -34,10 +34,17 @@ interface Binding {
   addToBatch(sequence: number, position: number, tokens: Uint32Array, logitsAt: Uint32Array): Uint32Array;
   decodeBatch(): Promise<void>;
   sampleToken(at: number, sampler: Sampler): Promise<number>;
-  sampleToken(at: number, sampler: Sampler, probabilities: true): Promise<[number, number[]]>;
+  sampleToken(
+    at: number,
+    sampler: Sampler,
+    probabilities: false,
+    confidence: true,
+  ): Promise<[number, undefined, number]>;
   disposeSequence(sequence: number): void;
 }
 
+/** Tokens of each sequence whose log-probs are shown: each costs a softmax, sorted, that nothing else needs. */
+const SHOWN = 8;
 /** Most tokens of one batch while prompts are read in. */
 const BATCH = 512;
 
@@ -93,13 +100,9 @@ interface Drawn {
 async function decode(
   binding: Binding,
   rows: readonly (readonly number[])[],
-  {
-    first,
-    position,
-    sampler,
-    isShown,
-  }: { first: number; position: number; sampler: Sampler; isShown: boolean },
+  draw: { first: number; position: number; samplers: readonly Sampler[]; isShown: boolean },
 ): Promise<Drawn[]> {
+  const { first, position, samplers, isShown } = draw;
   binding.initBatch(rows.length * rows[0]!.length);
   const places = rows.map((tokens, row) => {
     const last = Uint32Array.of(tokens.length - 1);
@@ -107,11 +110,11 @@ async function decode(
   });
   await binding.decodeBatch();
   return Promise.all(
-    places.map(async (place) => {
+    places.map(async (place, row) => {
+      const sampler = samplers[first + row]!;
       if (!isShown) return { id: await binding.sampleToken(place, sampler), logProb: Number.NaN };
-      const [id, pairs] = await binding.sampleToken(place, sampler, true);
-      const at = pairs.findIndex((token, index) => index % 2 === 0 && token === id);
-      return { id, logProb: Math.log(pairs[at + 1]!) };
+      const [id, , probability] = await binding.sampleToken(place, sampler, false, true);
+      return { id, logProb: Math.log(probability) };
     }),
   );
 }
@@ -122,9 +125,10 @@ async function sample(request: SampleRequest): Promise<SampleAnswer> {
   const promptLength = prompts[0]!.length;
   const { _ctx: binding } = await contextFor(prompts.length, promptLength + new_tokens);
   const { llama, model: own } = await model();
-  const sampler = new llama._bindings.AddonSampler(own._model);
-  sampler.applyConfig({ temperature: 0 });
-  const draw = { sampler, isShown: greedy };
+  // One each: they are drawn from on several threads at once.
+  const samplers = prompts.map(() => new llama._bindings.AddonSampler(own._model));
+  for (const sampler of samplers) sampler.applyConfig({ temperature: 0 });
+  const draw = { samplers, isShown: greedy };
   const elapsed = startClocks();
   let drawn: Drawn[] = [];
   const rowsAtOnce = Math.max(1, Math.floor(BATCH / promptLength));
@@ -135,21 +139,26 @@ async function sample(request: SampleRequest): Promise<SampleAnswer> {
   const columns = [drawn];
   for (let i = 1; i < new_tokens; i++) {
     const rows = drawn.map(({ id }) => [id]);
-    drawn = await decode(binding, rows, { first: 0, position: promptLength + i - 1, ...draw });
+    drawn = await decode(binding, rows, {
+      first: 0,
+      position: promptLength + i - 1,
+      samplers,
+      isShown: greedy && i < SHOWN,
+    });
     columns.push(drawn);
   }
   const times = elapsed();
   prompts.forEach((_, sequence) => {
     binding.disposeSequence(sequence);
   });
-  sampler.dispose();
+  for (const sampler of samplers) sampler.dispose();
   const tokens = prompts.length * new_tokens;
   if (!greedy) return { ...times, tokens };
   return {
     ...times,
     tokens,
     ids: prompts.map((_, row) => columns.map((column) => column[row]!.id)),
-    log_probs: prompts.map((_, row) => columns.map((column) => column[row]!.logProb)),
+    log_probs: prompts.map((_, row) => columns.slice(0, SHOWN).map((column) => column[row]!.logProb)),
   };
 }
 
