@@ -1,10 +1,12 @@
 import { existsSync, readdirSync } from "node:fs";
-import { Command } from "commander";
+import { Command, Option } from "commander";
 import { ConfigError } from "../core/index.js";
+import { STORED_TYPES, type StoredType } from "../policy/stored-type.js";
 
 interface ExportOptions {
   readonly policy: string;
   readonly out: string;
+  readonly dtype: StoredType;
 }
 
 /** `retort export`: a policy as one folder of whole weights, its adapter added in. */
@@ -13,17 +15,25 @@ export const exportCommand = (): Command =>
     .description("Write a policy as one folder of whole weights; an adapter is added into its base.")
     .requiredOption("--policy <folder>", "policy, adapter or checkpoint folder")
     .requiredOption("--out <folder>", "new folder, in Hugging Face layout")
+    .addOption(
+      new Option("--dtype <type>", "type of the weights; source: as the base was published")
+        .choices(STORED_TYPES)
+        .default("source"),
+    )
     .addHelpText(
       "after",
       `
-Example:
-  $ retort export --policy runs/mine/checkpoints/step-000120 --out merged`,
+Examples:
+  $ retort export --policy runs/mine/checkpoints/step-000120 --out merged
+  $ retort export --policy runs/mine/checkpoints/step-000120 --out merged --dtype bfloat16`,
     )
-    .action(async ({ policy, out }: ExportOptions) => {
+    .action(async ({ policy, out, dtype }: ExportOptions) => {
       if (existsSync(out) && readdirSync(out).length > 0)
         throw new ConfigError({ at: "--out", got: out, need: "a new or empty folder" });
-      const { readPolicy, writePolicy } = await import("../policy/index.js");
-      const { config, weights, folder } = readPolicy(policy);
-      await writePolicy(out, config, weights, folder);
+      const { exportPolicy } = await import("../policy/index.js");
+      await exportPolicy(policy, out, {
+        type: dtype,
+        onFile: (name) => process.stderr.write(`${name}\n`),
+      });
       process.stderr.write(`wrote ${out}\n`);
     });

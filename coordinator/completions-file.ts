@@ -5,13 +5,12 @@
 import { createHash } from "node:crypto";
 import { existsSync, readFileSync, renameSync } from "node:fs";
 import { z } from "zod";
-import { replaceFile } from "../checkpoints/index.js";
+import { lockFile, replaceFile } from "../checkpoints/index.js";
 import { ConfigError } from "../core/index.js";
 import type { ChatMessage } from "../policy/index.js";
 import { leaves } from "./config-difference.js";
 import { Journal } from "./journal.js";
 import { linesOf, type Range, rangesOf } from "./json-lines.js";
-import { lockFile } from "./run-lock.js";
 import { type Planned, SolutionLine, solutionId } from "./solutions.js";
 
 /** An attempt with the conversation that asks for it. */

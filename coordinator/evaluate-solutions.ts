@@ -3,13 +3,13 @@
  * judged: each goes to the pool the moment it is there.
  */
 import PQueue from "p-queue";
+import { lockFile } from "../checkpoints/index.js";
 import { comparatorName, type Status, type Task, type Verdict } from "../core/index.js";
 import type { VerifierPool } from "../verifiers/index.js";
 import { type EvaluationSummary, summarise } from "./evaluation-summary.js";
 import { Journal } from "./journal.js";
 import type { ProgressState } from "./progress-line.js";
 import { type KnownRow, keptRows, resultDigest, resultRow, sortRows, stateFile } from "./result-file.js";
-import { lockFile } from "./run-lock.js";
 import { type Planned, plannedId, type Solution } from "./solutions.js";
 
 /** Programs handed to the pool at once: enough to keep it busy, few enough that a huge file stays out of memory. */

@@ -2,13 +2,24 @@ import { readFileSync } from "node:fs";
 import { join, resolve } from "node:path";
 import {
   type CheckpointStore,
-  encodeSafetensors,
+  type Content,
   float32Values,
-  type NamedTensor,
+  heldTensor,
+  readFloat32,
   readSafetensors,
+  safetensorsContent,
+  type TensorStream,
 } from "../checkpoints/index.js";
 import { ConfigError } from "../core/index.js";
-import { adapterFiles, adapterShapes, policyFiles, readAdapter } from "../policy/index.js";
+import {
+  adapterFiles,
+  adapterShapes,
+  heldWeights,
+  policyFiles,
+  readAdapter,
+  savedTypes,
+  weightPlaces,
+} from "../policy/index.js";
 import type { LearnerState } from "../trainer/index.js";
 import type { OpenRun } from "./open-run.js";
 import type { Marks, RunDirectory } from "./run-directory.js";
@@ -22,12 +33,15 @@ interface RunState {
 }
 
 const STATE = "state.json";
+/** Before the names of the weights among the learner's tensors. */
+const WEIGHTS = "weights/";
 // Not beside the policy: vLLM loads every .safetensors file of the folder that it is given.
 const TENSORS = "learner.safetensors";
 
 /**
  * Saves a step: the policy as a folder that opens in other tools, and everything needed to go on with the same numbers:
- * moments, EMA teacher, reference, counters and the lengths of the journals.
+ * moments, EMA teacher, reference, counters and the lengths of the journals. Where the folder rounds the weights to 16 bits,
+ * the float32 weights stand with the moments.
  */
 export async function saveCheckpoint(
   run: OpenRun,
@@ -37,10 +51,12 @@ export async function saveCheckpoint(
 ): Promise<void> {
   const learner = await run.step.policy.exportState();
   const weights: Record<string, Float32Array> = {};
-  const rest = new Map<string, NamedTensor>();
+  const rest = new Map<string, TensorStream>();
+  const isRounded = roundedWeights(run);
   for (const [key, { shape, data }] of Object.entries(learner.tensors)) {
-    if (key.startsWith("weights/")) weights[key.slice("weights/".length)] = data;
-    else rest.set(key, { dtype: "F32", shape: [...shape], data });
+    const name = key.startsWith(WEIGHTS) ? key.slice(WEIGHTS.length) : null;
+    if (name !== null) weights[name] = data;
+    if (name === null || isRounded(name)) rest.set(key, heldTensor(data, shape));
   }
   const state: RunState = {
     step,
@@ -51,7 +67,7 @@ export async function saveCheckpoint(
   const policy = policyFilesOf(run, weights);
   const files = {
     ...Object.fromEntries(Object.entries(policy).map(([name, content]) => [`policy/${name}`, content])),
-    [TENSORS]: Buffer.concat(encodeSafetensors(rest)),
+    [TENSORS]: safetensorsContent(rest),
     [STATE]: `${JSON.stringify(state)}\n`,
   };
   // Only of these very weights: an older measurement would make a checkpoint look better than it is.
@@ -59,20 +75,32 @@ export async function saveCheckpoint(
   await store.save(step, files, measured?.step === step ? { heldout_pass_rate: measured.rate } : {});
 }
 
+/** Whether the policy's folder holds a weight in another type than float32. */
+function roundedWeights({ config, decoder, policyFolder }: OpenRun): (name: string) => boolean {
+  if (decoder.lora !== undefined) return () => false;
+  const types = savedTypes(decoder, policyFolder, config.checkpoint.dtype);
+  return (name) => types.get(name) !== "F32";
+}
+
 /** The policy as a folder; of a run that learns an adapter, only that, as PEFT and vLLM load it. */
 function policyFilesOf(
-  { decoder, policyFolder }: OpenRun,
+  { config, decoder, policyFolder }: OpenRun,
   weights: Readonly<Record<string, Float32Array>>,
-): Record<string, Uint8Array | string> {
+): Record<string, Content> {
   const { lora } = decoder;
   return lora === undefined
-    ? policyFiles(decoder, weights, policyFolder)
+    ? policyFiles(decoder, heldWeights(weights, decoder), policyFolder, config.checkpoint.dtype)
     : adapterFiles({ ...decoder, lora }, weights, resolve(policyFolder));
 }
 
-/** What `policyFilesOf` saved, by parameter. */
+/** What `policyFilesOf` saved in float32, by parameter. */
 function savedWeights({ decoder }: OpenRun, folder: string): LearnerState["tensors"] {
-  if (decoder.lora === undefined) return readTensors(join(folder, "model.safetensors"));
+  if (decoder.lora === undefined)
+    return Object.fromEntries(
+      Object.entries(weightPlaces(folder, decoder)).flatMap(([name, place]) =>
+        place.dtype === "F32" ? [[name, { shape: place.shape, data: readFloat32(place) }]] : [],
+      ),
+    );
   const shapes = adapterShapes(decoder);
   const adapter = readAdapter(folder, decoder);
   return Object.fromEntries(
@@ -110,7 +138,7 @@ export async function restoreCheckpoint(
   const state = JSON.parse(readFileSync(join(checkpoint.folder, STATE), "utf8")) as RunState;
   const weights = savedWeights(run, join(checkpoint.folder, "policy"));
   const tensors = {
-    ...Object.fromEntries(Object.entries(weights).map(([name, tensor]) => [`weights/${name}`, tensor])),
+    ...Object.fromEntries(Object.entries(weights).map(([name, tensor]) => [`${WEIGHTS}${name}`, tensor])),
     ...readTensors(join(checkpoint.folder, TENSORS)),
   };
   const learner: LearnerState = { step: state.updates, optimizerSteps: state.optimizerSteps, tensors };

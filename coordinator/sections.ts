@@ -1,5 +1,6 @@
 /** The sections of a run's configuration that belong to the loop itself; the others stand with their parts. */
 import { z } from "zod";
+import { STORED_TYPES } from "../policy/stored-type.js";
 
 export const RunSection = z.strictObject({
   name: z.string().min(1).default("run").describe("What reports call this run."),
@@ -42,6 +43,12 @@ export const CheckpointSection = z.strictObject({
     .default(20)
     .describe("Steps between checkpoints; the last step always saves one."),
   keep: z.int().positive().default(3).describe("How many of the newest checkpoints stay."),
+  dtype: z
+    .enum(STORED_TYPES)
+    .default("source")
+    .describe(
+      "Type of the saved weights; source: as the policy was published. Resuming goes on from float32 in any case.",
+    ),
   keep_best: z.boolean().default(true).describe("The one with the best held-out pass rate stays too."),
 });
 

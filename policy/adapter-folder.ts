@@ -2,7 +2,13 @@
 import { existsSync, readFileSync } from "node:fs";
 import { join } from "node:path";
 import { z } from "zod";
-import { encodeSafetensors, float32Values, type NamedTensor, readSafetensors } from "../checkpoints/index.js";
+import {
+  type Content,
+  float32Values,
+  heldTensor,
+  readSafetensors,
+  safetensorsContent,
+} from "../checkpoints/index.js";
 import { ConfigError } from "../core/index.js";
 import type { DecoderConfig } from "./config.js";
 import { adapterShapes } from "./lora.js";
@@ -78,7 +84,7 @@ export function adapterFiles(
   config: DecoderConfig & { readonly lora: LoraConfig },
   adapter: Readonly<Record<string, Float32Array>>,
   base: string,
-): Record<string, Uint8Array | string> {
+): Record<string, Content> {
   const { rank, alpha, targets } = config.lora;
   const peft = {
     peft_type: "LORA",
@@ -94,12 +100,14 @@ export function adapterFiles(
     use_rslora: false,
     modules_to_save: null,
   };
-  const tensors = Object.entries(adapterShapes(config)).map(([name, shape]): [string, NamedTensor] => [
-    `${PREFIX}${name}`,
-    { dtype: "F32", shape, data: adapter[name]! },
-  ]);
+  const tensors = new Map(
+    Object.entries(adapterShapes(config)).map(([name, shape]) => [
+      `${PREFIX}${name}`,
+      heldTensor(adapter[name]!, shape),
+    ]),
+  );
   return {
     [CONFIG]: `${JSON.stringify(peft, null, 2)}\n`,
-    [TENSORS]: Buffer.concat(encodeSafetensors(tensors, { format: "pt" })),
+    [TENSORS]: safetensorsContent(tensors, { format: "pt" }),
   };
 }

@@ -1,5 +1,5 @@
 import { createHash } from "node:crypto";
-import { existsSync, readFileSync } from "node:fs";
+import { closeSync, existsSync, openSync, readFileSync, readSync } from "node:fs";
 import { join } from "node:path";
 import { replaceFile } from "../checkpoints/index.js";
 import { ConfigError } from "../core/index.js";
@@ -7,7 +7,20 @@ import { ConfigError } from "../core/index.js";
 /** In the format of `sha256sum`, so that `sha256sum -c SHA256SUMS` checks a folder too. */
 const SUMS = "SHA256SUMS";
 
-const sha256 = (file: string): string => createHash("sha256").update(readFileSync(file)).digest("hex");
+function sha256(file: string): string {
+  const hash = createHash("sha256");
+  const piece = Buffer.alloc(1 << 22);
+  const fd = openSync(file, "r");
+  try {
+    for (let count = 1; count > 0; ) {
+      count = readSync(fd, piece);
+      hash.update(piece.subarray(0, count));
+    }
+  } finally {
+    closeSync(fd);
+  }
+  return hash.digest("hex");
+}
 
 /**
  * Checks the files of a policy folder against its SHA256SUMS; a folder without one is not checked.

@@ -1,4 +1,5 @@
 export { adapterFiles, isAdapterFolder, readAdapter, readAdapterConfig } from "./adapter-folder.js";
+export { cacheFolder } from "./cache-folder.js";
 export { writeChecksums } from "./checksums.js";
 export type { DecoderConfig, ModelType } from "./config.js";
 export { huggingFaceConfig, parseDecoderConfig, readDecoderConfig } from "./config.js";
@@ -16,9 +17,10 @@ export {
   projectLogits,
   rmsNorm,
 } from "./decoder.js";
+export { exportPolicy, float32Bytes } from "./export.js";
 export { nonFinitePolicy } from "./finite-weights.js";
-export type { HostWeights, PolicyFolder } from "./folder.js";
-export { namedTensors, policyFiles, policyFolder, readPolicy, readWeights, writePolicy } from "./folder.js";
+export type { OpenedPolicy, PolicyFolder, WeightSource } from "./folder.js";
+export { loadWeights, openPolicy, openWeights, policyFolder, readPolicy } from "./folder.js";
 export {
   adaptedProjections,
   adapterShapes,
@@ -28,10 +30,20 @@ export {
   mergedWeights,
 } from "./lora.js";
 export { LoraConfig } from "./lora-config.js";
+export { mappedWeights, type WideningProgress } from "./mapped-weights.js";
 export { ropeTables } from "./rope.js";
+export { heldWeights, namedTensors, policyFiles, savedTypes, writePolicy } from "./save-folder.js";
 export { scoreIds } from "./score.js";
+export { STORED_TYPES, type StoredType } from "./stored-type.js";
 export type { ChatMessage, PolicyTokenizer } from "./tokenizer.js";
 export { createTokenizer, readTokenizer } from "./tokenizer.js";
+export {
+  type HostWeights,
+  hostWeights,
+  readWeights,
+  type WeightPlaces,
+  weightPlaces,
+} from "./weight-places.js";
 export { weightSpecs } from "./weight-specs.js";
 export type { Initialisation } from "./weights.js";
 export { initialWeights, parameterCount, parameterShapes } from "./weights.js";

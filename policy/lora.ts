@@ -47,6 +47,30 @@ export function initialAdapter(config: DecoderConfig, seed: number): Record<stri
   );
 }
 
+/**
+ * Rows of a matrix with their part of scale * B A added in: a new array.
+ * @param rows - [n, in], beginning with row `firstRow` of the matrix
+ */
+export function addAdapter(
+  rows: Float32Array,
+  firstRow: number,
+  { a, b, scale, rank }: { a: Float32Array; b: Float32Array; scale: number; rank: number },
+): Float32Array {
+  const width = a.length / rank;
+  const sum = Float32Array.from(rows);
+  const row = new Float64Array(width);
+  for (let o = 0; o < rows.length / width; o++) {
+    row.fill(0);
+    for (let r = 0; r < rank; r++) {
+      const factor = b[(firstRow + o) * rank + r]!;
+      if (factor === 0) continue;
+      for (let i = 0; i < width; i++) row[i]! += factor * a[r * width + i]!;
+    }
+    for (let i = 0; i < width; i++) sum[o * width + i]! += scale * row[i]!;
+  }
+  return sum;
+}
+
 /** The policy's weights with its adapter added in; matrices without one are shared, not copied. */
 export function mergedWeights(
   base: Readonly<Record<string, Float32Array>>,
@@ -57,20 +81,10 @@ export function mergedWeights(
   const merged: Record<string, Float32Array> = { ...base };
   if (lora === undefined) return merged;
   const scale = loraScale(lora);
-  for (const { name, out, in: width } of adaptedProjections(config, lora)) {
+  for (const { name } of adaptedProjections(config, lora)) {
     const [a, b] = [adapter[loraA(name)]!, adapter[loraB(name)]!];
-    const weight = Float32Array.from(base[`${name}.weight`]!);
-    const row = new Float64Array(width);
-    for (let o = 0; o < out; o++) {
-      row.fill(0);
-      for (let r = 0; r < lora.rank; r++) {
-        const factor = b[o * lora.rank + r]!;
-        if (factor === 0) continue;
-        for (let i = 0; i < width; i++) row[i]! += factor * a[r * width + i]!;
-      }
-      for (let i = 0; i < width; i++) weight[o * width + i]! += scale * row[i]!;
-    }
-    merged[`${name}.weight`] = weight;
+    const weight = base[`${name}.weight`]!;
+    merged[`${name}.weight`] = addAdapter(weight, 0, { a, b, scale, rank: lora.rank });
   }
   return merged;
 }

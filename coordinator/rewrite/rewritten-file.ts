@@ -2,11 +2,10 @@
 import { createReadStream, existsSync } from "node:fs";
 import { appendFile, truncate } from "node:fs/promises";
 import { createInterface } from "node:readline";
-import { openReplacement } from "../../checkpoints/index.js";
+import { lockFile, openReplacement } from "../../checkpoints/index.js";
 import { ConfigError, type Task } from "../../core/index.js";
 import { convertFiles, formatNamed } from "../../tasks/index.js";
 import { Journal } from "../journal.js";
-import { lockFile } from "../run-lock.js";
 
 export interface RewrittenFile {
   /** Ids of the tasks that it holds. */

@@ -4,7 +4,7 @@ import { tmpdir } from "node:os";
 import { join } from "node:path";
 import * as tf from "@tensorflow/tfjs-core";
 import { afterAll, beforeEach, describe, expect, test } from "vitest";
-import { readSafetensors } from "../../checkpoints/index.js";
+import { readSafetensors, replaceFile } from "../../checkpoints/index.js";
 import { randomStream } from "../../core/index.js";
 import {
   adapterFiles,
@@ -103,7 +103,7 @@ describe("an adapter folder", () => {
     await writePolicy(policy, base, weights, policy);
     folder = mkdtempSync(join(root, "adapter-"));
     for (const [name, content] of Object.entries(adapterFiles(config, adapter, policy)))
-      writeFileSync(join(folder, name), content);
+      await replaceFile(join(folder, name), content);
   });
   const change = (keys: Record<string, unknown>): void => {
     const file = join(folder, "adapter_config.json");

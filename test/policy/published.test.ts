@@ -1,12 +1,26 @@
 /** Folders as models are published: several weight files, half precision, stretched positions, templates in files. */
-import { mkdirSync, mkdtempSync, readFileSync, rmSync, truncateSync, writeFileSync } from "node:fs";
+import {
+  mkdirSync,
+  mkdtempSync,
+  readdirSync,
+  readFileSync,
+  rmSync,
+  truncateSync,
+  writeFileSync,
+} from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { afterAll, beforeEach, describe, expect, test } from "vitest";
-import { type NamedTensor, readSafetensors, writeSafetensors } from "../../checkpoints/index.js";
+import {
+  type NamedTensor,
+  readModelTensors,
+  readSafetensors,
+  writeSafetensors,
+} from "../../checkpoints/index.js";
 import {
   type DecoderConfig,
   initialWeights,
+  parameterCount,
   parameterShapes,
   parseDecoderConfig,
   readPolicy,
@@ -64,7 +78,7 @@ async function writeShards(folder: string, of: DecoderConfig): Promise<void> {
       name,
       { dtype: "BF16", shape: parameterShapes(of)[name]!, data: toBrainFloat(weights[name]!) },
     ]);
-    await writeSafetensors(join(folder, file), tensors);
+    await writeSafetensors(join(folder, file), tensors, { format: "pt" });
     for (const name of own) weight_map[name] = file;
   }
   const index = { metadata: { total_size: 1 }, weight_map };
@@ -92,21 +106,47 @@ describe("a published folder", () => {
     expect(readPolicy(folder).config.stopIds).toEqual([3, 7]);
   });
 
-  test("is saved with the keys and files that only other programs read", async () => {
+  test("is saved as it was published: in its files and types, with the keys that only other programs read", async () => {
     writeFileSync(join(folder, "chat_template.jinja"), "{{ messages[0].content }}!");
     const { config: read, weights: values } = readPolicy(folder);
     const saved = join(root, `saved-${count}`);
     await writePolicy(saved, read, values, folder);
-    expect(JSON.parse(readFileSync(join(saved, "config.json"), "utf8"))).toEqual({
+    for (const name of readdirSync(folder).filter((name) => !name.endsWith(".json")))
+      expect(readFileSync(join(saved, name)).equals(readFileSync(join(folder, name)))).toBe(true);
+    for (const name of ["generation_config.json", "tokenizer.json", "tokenizer_config.json"])
+      expect(readFileSync(join(saved, name), "utf8")).toBe(readFileSync(join(folder, name), "utf8"));
+    const json = (at: string, name: string): unknown => JSON.parse(readFileSync(join(at, name), "utf8"));
+    expect(json(saved, "config.json")).toEqual(published);
+    const index = "model.safetensors.index.json";
+    expect(json(saved, index)).toMatchObject({
+      metadata: { total_size: 2 * parameterCount(config) },
+      weight_map: (json(folder, index) as { weight_map: object }).weight_map,
+    });
+    expect(readdirSync(saved).sort()).toEqual(readdirSync(folder).sort());
+  });
+
+  test("is saved in another type where that is asked for, and in its types tensor by tensor where they differ", async () => {
+    const { config: read, weights: values } = readPolicy(folder);
+    const [wide, mixed] = [join(root, `wide-${count}`), join(root, `mixed-${count}`)];
+    await writePolicy(wide, read, values, folder, "float32");
+    expect(readPolicy(wide)).toMatchObject({ config: read, weights: values });
+    expect(JSON.parse(readFileSync(join(wide, "config.json"), "utf8"))).toEqual({
       ...published,
       torch_dtype: "float32",
     });
-    for (const name of ["generation_config.json", "chat_template.jinja", "tokenizer.json"])
-      expect(readFileSync(join(saved, name), "utf8")).toBe(readFileSync(join(folder, name), "utf8"));
-    expect(readPolicy(saved)).toMatchObject({ config: read, weights: values });
-    expect(readSafetensors(join(saved, "model.safetensors")).tensors.get("model.norm.weight")?.dtype).toBe(
-      "F32",
+    const tensors = [...readModelTensors(folder)];
+    const norm: NamedTensor = { dtype: "F32", shape: [16], data: new Float32Array(16).fill(1.1) };
+    rmSync(join(folder, "model.safetensors.index.json"));
+    await writeSafetensors(join(folder, "model.safetensors"), [
+      ...tensors.filter(([name]) => name !== "model.norm.weight"),
+      ["model.norm.weight", norm],
+    ]);
+    await writePolicy(mixed, read, readWeights(folder, config), folder);
+    const types = [...readSafetensors(join(mixed, "model.safetensors")).tensors].map(
+      ([, { dtype }]) => dtype,
     );
+    expect(types.filter((type) => type === "F32").length).toBe(1);
+    expect(readWeights(mixed, config)["model.norm.weight"]![0]).toBe(Math.fround(1.1));
   });
 
   test("has its chat template in a file of its own, which wins", () => {
