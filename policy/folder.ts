@@ -48,10 +48,11 @@ export function policyFolder(path: string): string {
  * @throws ConfigError naming the file, what is wrong in it and what was expected
  */
 export function openPolicy(path: string): OpenedPolicy {
-  const source = openWeights(path);
   const folder = baseFolder(path);
-  const { config } = source;
+  for (const place of new Set([policyFolder(path), folder])) verifyChecksums(place);
+  const config = readDecoderConfig(folder);
   const tokenizer = readTokenizer(folder);
+  // Before the weights: their shapes would be wrong too, and this says why.
   if (tokenizer.vocabulary > config.vocabulary) {
     throw new ConfigError({
       at: join(folder, "tokenizer.json"),
@@ -60,27 +61,16 @@ export function openPolicy(path: string): OpenedPolicy {
       fix: "The tokenizer belongs to another model.",
     });
   }
-  return { folder, config, tokenizer, source };
+  return { folder, config, tokenizer, source: openWeights(path) };
 }
 
 /** As `openPolicy`, for what needs no tokenizer. */
 export function openWeights(path: string): WeightSource {
   const folder = policyFolder(path);
-  verifyChecksums(folder);
-  if (isAdapterFolder(folder)) {
-    const { lora } = readAdapterConfig(folder);
-    const base = openWeights(baseFolder(folder));
-    if (base.adapter !== null)
-      throw new ConfigError({
-        at: `${join(folder, "adapter_config.json")}: base_model_name_or_path`,
-        got: baseFolder(folder),
-        need: "whole weights, not another adapter",
-        fix: "Merge that one first: retort export",
-      });
-    return { ...base, adapter: { folder, lora } };
-  }
-  const config = readDecoderConfig(folder);
-  return { config, places: weightPlaces(folder, config), adapter: null };
+  const base = baseFolder(path);
+  const config = readDecoderConfig(base);
+  const adapter = isAdapterFolder(folder) ? { folder, lora: readAdapterConfig(folder).lora } : null;
+  return { config, places: weightPlaces(base, config), adapter };
 }
 
 /** The folder with config.json and the whole weights: of an adapter, its base. */

@@ -42,8 +42,11 @@ test("after SIGKILL at any moment of a save the latest checkpoint is whole, and 
   const warnings: string[] = [];
   const reader = new CheckpointStore(folder, { warn: (line) => warnings.push(line) });
   let last = 0;
-  for (const ms of [40, 1, 3, 7, 13, 20, 33, 50, 5, 27, 61, 2]) {
-    await killAfter(ms);
+  // Where the disk is busy a save takes longer: then all again, with more patience.
+  const delays = [40, 1, 3, 7, 13, 20, 33, 50, 5, 27, 61, 2];
+  for (let round = 0, turn = 0; turn < delays.length || (last <= 2 && round < 5); turn++) {
+    if (turn === delays.length) [turn, round] = [0, round + 1];
+    await killAfter(delays[turn]! * 2 ** round);
     const latest = await reader.latest();
     if (latest === null) continue;
     expect(latest.step).toBeGreaterThanOrEqual(last);
@@ -55,4 +58,4 @@ test("after SIGKILL at any moment of a save the latest checkpoint is whole, and 
   expect(warnings).toEqual([]);
   await reader.save(last + 1, { "state.json": "{}" });
   expect(readdirSync(folder).filter((name) => !name.startsWith("step-"))).toEqual([]);
-});
+}, 120_000);

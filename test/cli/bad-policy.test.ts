@@ -3,7 +3,7 @@ import { cpSync, mkdtempSync, readFileSync, rmSync, truncateSync, writeFileSync 
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { afterAll, beforeAll, describe, expect, test } from "vitest";
-import { type NamedTensor, readSafetensors, writeSafetensors } from "../../checkpoints/index.js";
+import { type NamedTensor, readSafetensors, replaceFile, writeSafetensors } from "../../checkpoints/index.js";
 import { adapterFiles, initialAdapter, readDecoderConfig } from "../../policy/index.js";
 import { writeRandomPolicy } from "../coordinator/small-policy.js";
 import { type Outcome, retort } from "./retort.js";
@@ -45,10 +45,10 @@ async function shard(folder: string, change: (places: Record<string, string>) =>
 
 const second = (places: Record<string, string>): string => Object.keys(places).at(-1)!;
 
-function makeAdapter(folder: string): void {
+async function makeAdapter(folder: string): Promise<void> {
   const config = { ...readDecoderConfig(good), lora: rankTwo };
   for (const [name, content] of Object.entries(adapterFiles(config, initialAdapter(config, 1), good)))
-    writeFileSync(join(folder, name), content);
+    await replaceFile(join(folder, name), content);
   rmSync(join(folder, "config.json"));
 }
 
@@ -147,8 +147,8 @@ const HARMS: readonly { what: string; harm: Harm; at: string; says: string; fix:
   },
   {
     what: "an adapter of another base",
-    harm: (folder) => {
-      makeAdapter(folder);
+    harm: async (folder) => {
+      await makeAdapter(folder);
       const file = join(folder, "adapter_config.json");
       writeFileSync(file, JSON.stringify({ ...json(file), r: 3 }));
     },
@@ -158,8 +158,8 @@ const HARMS: readonly { what: string; harm: Harm; at: string; says: string; fix:
   },
   {
     what: "an adapter whose base is gone",
-    harm: (folder) => {
-      makeAdapter(folder);
+    harm: async (folder) => {
+      await makeAdapter(folder);
       const file = join(folder, "adapter_config.json");
       writeFileSync(file, JSON.stringify({ ...json(file), base_model_name_or_path: "../gone" }));
     },

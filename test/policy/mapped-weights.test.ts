@@ -151,7 +151,10 @@ describe("weights published in 16 bits", () => {
     folder = mkdtempSync(join(root, "copy-"));
     const copy = await mappedWeights(await places("BF16"), progress);
     expect(copy).toEqual(first);
-    const changed = { ...weights, "model.norm.weight": new Float32Array(16).fill(3) };
+    const changed: Record<string, Float32Array> = {
+      ...weights,
+      "model.norm.weight": new Float32Array(16).fill(3),
+    };
     const tensors = new Map(
       Object.entries(parameterShapes(config)).map(([name, shape]) => [
         name,
