@@ -4,6 +4,7 @@ import { tmpdir } from "node:os";
 import { join } from "node:path";
 import OpenAI, { APIError } from "openai";
 import { afterAll, beforeAll, describe, expect, test } from "vitest";
+import { replaceFile } from "../../checkpoints/index.js";
 import { packageRoot } from "../../core/index.js";
 import {
   adapterFiles,
@@ -333,7 +334,7 @@ describe("new weights", () => {
     );
     const files = adapterFiles(adapted, Object.fromEntries(matrices), shipped);
     mkdirSync(adapter);
-    for (const [name, content] of Object.entries(files)) writeFileSync(join(adapter, name), content);
+    for (const [name, content] of Object.entries(files)) await replaceFile(join(adapter, name), content);
     await writePolicy(merged, config, readPolicy(adapter).weights, shipped);
   });
 
