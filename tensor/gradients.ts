@@ -3,7 +3,7 @@
  * takes a detour that shows in the training step. They hold for every backend, eager ones too.
  */
 import * as tf from "@tensorflow/tfjs-core";
-import "@tensorflow/tfjs"; // tfjs's own gradients first, so that ours replace them
+import "./register-tfjs.js"; // tfjs's own gradients first, so that ours replace them
 
 type Gradient = (
   dy: tf.Tensor,

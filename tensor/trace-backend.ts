@@ -3,7 +3,7 @@
  * which adds ONNX nodes to the current graph and returns a tensor without data.
  */
 import * as tf from "@tensorflow/tfjs-core";
-import "@tensorflow/tfjs"; // registers the gradients of all ops, and tfjs's own cpu backend
+import "./register-tfjs.js";
 import type { ElementType, Graph, Value } from "./graph.js";
 
 // Production mode keeps tfjs's advice to install another backend off the terminal.

@@ -194,7 +194,7 @@ const ORDER: ContractCase[] = [
   }),
   unaryCase("softmax", (x) => tf.softmax(x)),
   unaryCase("logSoftmax", (x) => tf.logSoftmax(x)),
-  unaryCase("argMax, argMin", (x) => tf.sub(tf.argMax(x, axisOf(x)), tf.argMin(x, 0).sum())),
+  unaryCase("argMax, argMin", (x) => tf.sub(tf.argMax(x, axisOf(x)), tf.sum(tf.argMin(x, 0)))),
   {
     name: "topk",
     draw: (random) => ({ x: floats(random, [3, 2 + random.integer(5)]) }),
