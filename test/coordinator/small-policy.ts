@@ -2,12 +2,13 @@
  * A policy so small that a run of it takes seconds: it reads a digit and answers with one of two programs, of which the
  * tests accept one. So there are rewards of both kinds in most groups, and something to learn.
  */
-import { mkdirSync, writeFileSync } from "node:fs";
+import { cpSync, existsSync, mkdirSync, renameSync, rmSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
 import type { Sample } from "../../core/index.js";
 import { initialWeights, parseDecoderConfig, readTokenizer, writePolicy } from "../../policy/index.js";
 import { buildTokenizer } from "../../tasks/index.js";
 import { createLearner, decoderModel, ObjectiveConfig, OptimizerConfig } from "../../trainer/index.js";
+import { sharedPolicy } from "./small-policy-place.js";
 
 const DIGITS = [1, 2, 3, 4, 5, 6];
 const UPDATES = 120;
@@ -38,8 +39,25 @@ export async function writeRandomPolicy(folder: string) {
   return { config, tokenizer, weights };
 }
 
-/** Writes a policy folder that answers each digit rightly about every other time. */
+/**
+ * Writes a policy folder that answers each digit rightly about every other time. It is taught once for all files of a run
+ * of vitest, by the first that asks.
+ */
 export async function writeSmallPolicy(folder: string): Promise<void> {
+  const shared = sharedPolicy(process.ppid);
+  if (!existsSync(shared)) {
+    const own = `${shared}.${process.pid}`;
+    await teachSmallPolicy(own);
+    try {
+      renameSync(own, shared);
+    } catch {
+      rmSync(own, { recursive: true }); // another file was first; the two are the same to the bit
+    }
+  }
+  cpSync(shared, folder, { recursive: true });
+}
+
+async function teachSmallPolicy(folder: string): Promise<void> {
   const { config, tokenizer, weights: random } = await writeRandomPolicy(folder);
   const learner = createLearner({
     model: decoderModel(config),
