@@ -10,6 +10,7 @@ import { exitCodeOf, explain } from "./exit.js";
 import { exportCommand } from "./export.js";
 import { generateCommand } from "./generate.js";
 import { languagesCommand } from "./languages.js";
+import { planCommand } from "./plan.js";
 import { runCommand } from "./run.js";
 import { scoreCommand } from "./score.js";
 import { serveCommand } from "./serve.js";
@@ -41,6 +42,7 @@ Data goes to stdout; progress and messages go to stderr.`,
   );
 for (const command of [
   trainCommand(),
+  planCommand(),
   evalCommand(),
   generateCommand(),
   scoreCommand(),

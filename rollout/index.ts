@@ -20,3 +20,4 @@ export {
 } from "./remote-requests.js";
 export type { Alternative, SamplingParameters, StreamedToken } from "./sampling.js";
 export { drawToken } from "./sampling.js";
+export { type SamplingCost, samplingCost } from "./sampling-cost.js";

@@ -3,6 +3,7 @@ import { builtModule, InfrastructureError } from "../core/index.js";
 import { type HostArray, readValue, type Value } from "../tensor/index.js";
 import type { GroupRequest } from "./completion.js";
 import type { EngineOptions, SamplingEngine } from "./lane.js";
+import type { LaneShares } from "./lane-shares.js";
 import type { LaneCall, LaneEvent } from "./lane-worker.js";
 import { createRemoteRequests, type RemoteRequests } from "./remote-requests.js";
 import { sampleGroups } from "./sample-groups.js";
@@ -85,13 +86,9 @@ const onHost = async (weights: Readonly<Record<string, Value>>): Promise<Record<
 
 /**
  * A sampler of several threads, each with its share of the slots and its own copy of the weights.
- * @param threads - of each lane
  */
-export function createLanes(options: EngineOptions, lanes: number, threads: number): SamplingEngine {
-  const { slots } = options.shape;
-  const share = (lane: number): number =>
-    Math.floor(((lane + 1) * slots) / lanes) - Math.floor((lane * slots) / lanes);
-  const all = Array.from({ length: lanes }, (_, lane) => startLane(options, share(lane), threads));
+export function createLanes(options: EngineOptions, { slots, threads }: LaneShares): SamplingEngine {
+  const all = slots.map((share) => startLane(options, share, threads));
   let weights: Readonly<Record<string, Value>> | null = null;
   let areSent = false;
   const sendWeights = (): void => {
@@ -116,7 +113,7 @@ export function createLanes(options: EngineOptions, lanes: number, threads: numb
     },
     sample: (groups, sampling, onFinished) => {
       sendWeights();
-      const shares = divideGroups(groups, lanes);
+      const shares = divideGroups(groups, all.length);
       const ofLane = shares.flatMap((share, lane) => share.map(() => lane));
       let next = 0;
       const start: SamplingEngine["start"] = (request, handlers) =>

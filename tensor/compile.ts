@@ -1,8 +1,10 @@
 import { cast } from "./arithmetic.js";
 import { boundInputs, externalData, fileTensorsOf, withBound } from "./bound.js";
 import type { TracedFunction } from "./differentiate.js";
+import { currentDryRun } from "./dry-run.js";
 import { eagerFunction } from "./eager.js";
-import { type Dialect, Graph, neededNodes, PLAIN_DIALECT, type Value } from "./graph.js";
+import { type Dialect, Graph, neededNodes, PLAIN_DIALECT, type Recording, type Value } from "./graph.js";
+import { type GraphCost, graphCost } from "./graph-cost.js";
 import { defineKernels } from "./kernels/index.js";
 import { encodeModel } from "./onnx.js";
 import { openSession } from "./session.js";
@@ -45,13 +47,6 @@ const DIALECTS: Record<Provider, Dialect> = {
   cuda: { ...PLAIN_DIALECT, fusedMatMul: true },
   webgpu: { ...PLAIN_DIALECT, missing: new Set(["Sign", "Or"]) },
 };
-
-/** A recorded function: its inputs and outputs as values of one graph, by name. */
-export interface Recording {
-  readonly graph: Graph;
-  readonly inputs: Readonly<Record<string, Value>>;
-  readonly outputs: Readonly<Record<string, Value>>;
-}
 
 /**
  * Runs a function once with symbolic inputs and keeps what it did.
@@ -100,6 +95,9 @@ export function recordFunction(
     compile: async (options = {}) => {
       const { keepOnDevice = [] } = options;
       const bound = boundInputs(specs, options.bound ?? {});
+      const dry = currentDryRun();
+      if (dry !== undefined)
+        return withBound(dry.open(recording, signature, { ...options, provider }), bound);
       if (provider === "tensorflow") return withBound(eagerFunction(fn, signature, keepOnDevice), bound);
       const mapped = provider === "cpu" ? fileTensorsOf(bound) : {};
       const external = externalData(mapped, recording.inputs);
@@ -124,6 +122,13 @@ export function recordFunction(
     },
   };
 }
+
+/** What one call of a function would take, see `graphCost`; nothing is compiled. */
+export const functionCost = (
+  fn: TracedFunction,
+  specs: Readonly<Record<string, TensorSpec>>,
+  provider: Provider,
+): GraphCost => graphCost(record(fn, specs, DIALECTS[provider]));
 
 /** Compiles a function for fixed shapes, see `recordFunction`. */
 export async function compile(

@@ -156,6 +156,13 @@ export class Graph {
   }
 }
 
+/** A recorded function: its inputs and outputs as values of one graph, by name. */
+export interface Recording {
+  readonly graph: Graph;
+  readonly inputs: Readonly<Record<string, Value>>;
+  readonly outputs: Readonly<Record<string, Value>>;
+}
+
 /** The nodes that the given values need, each after the nodes it needs itself, with replaced values replaced. */
 export function neededNodes(graph: Graph, values: readonly Value[]): OpNode[] {
   const order: OpNode[] = [];

@@ -1,6 +1,7 @@
 export {
   type CompileOptions,
   compile,
+  functionCost,
   type Provider,
   type RecordedFunction,
   recordFunction,
@@ -13,7 +14,9 @@ export {
   type TracedFunction,
   valueAndGradients,
 } from "./differentiate.js";
+export { DryRun, type DryStage, whileDry } from "./dry-run.js";
 export { useTensorflowBackend } from "./eager.js";
+export type { GraphCost } from "./graph-cost.js";
 export { placeOn } from "./place.js";
 export { type NodeProfile, readProfile } from "./profile.js";
 export { type Transfer, watchTransfers } from "./transfers.js";

@@ -2,6 +2,7 @@
 import * as ort from "onnxruntime-node";
 import { SharedSession } from "./buffer-tensor.js";
 import type { Provider } from "./compile.js";
+import { currentDryRun } from "./dry-run.js";
 import { Graph, PLAIN_DIALECT } from "./graph.js";
 import { encodeModel } from "./onnx.js";
 import { reportTransfer } from "./transfers.js";
@@ -59,7 +60,10 @@ export async function placeOn(
   const placed: Record<string, Value> = {};
   for (const [name, value] of Object.entries(values)) {
     const isHere = isHostArray(value) || isFileTensor(value);
-    if (provider === "webgpu" && isHere) placed[name] = await upload(name, specs[name]!, value);
+    const dry = currentDryRun();
+    if (dry !== undefined && provider !== "cpu" && isHere)
+      placed[name] = dry.value(specs[name]!, provider === "webgpu");
+    else if (provider === "webgpu" && isHere) placed[name] = await upload(name, specs[name]!, value);
     else placed[name] = provider === "cpu" || !isFileTensor(value) ? value : await readValue(value);
   }
   return placed;

@@ -18,7 +18,7 @@ export {
   NonFiniteUpdateError,
   type UpdateRequest,
 } from "./learner.js";
-export type { LearnerState, StateTensor } from "./learner-state.js";
+export { type LearnerState, type StateTensor, stateShapes } from "./learner-state.js";
 export { learningRateScale } from "./learning-rate.js";
 export {
   GrpoConfig,

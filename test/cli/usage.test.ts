@@ -12,6 +12,7 @@ afterAll(() => rmSync(folder, { recursive: true }));
 
 const COMMANDS = [
   ["train"],
+  ["plan"],
   ["eval"],
   ["generate"],
   ["score"],

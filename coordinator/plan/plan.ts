@@ -1,0 +1,220 @@
+/** The plan of a run: what it will hold, where, and for how long; before any weight is read. */
+import { totalmem } from "node:os";
+
+import { adapterShapes, parameterCount, parameterShapes } from "../../policy/index.js";
+import { type RunnerShape, type SamplingCost, samplingCost } from "../../rollout/index.js";
+import type { Provider } from "../../tensor/index.js";
+import type { RunConfig } from "../config.js";
+import { roundUp } from "../sampler.js";
+import { highest, type PlanItem, peaksOf, STAGES, type Stage } from "./items.js";
+import { type PlanSubject, planSubject } from "./subject.js";
+import { type UpdateCost, updateCost } from "./update.js";
+
+/** Node.js, V8, ONNX Runtime and tfjs before any policy is there. Measured: see docs/plan.md. */
+export const RUNTIME_BYTES = 190 * 2 ** 20;
+/** Sequences decoded at once in an evaluation. */
+const EVALUATION_SLOTS = 64;
+
+export interface PlanOptions {
+  readonly provider: Provider;
+  /** Memory of the place where the policy computes; default: this machine's, on cpu. */
+  readonly memoryBytes?: number;
+  /** Longest prompts, where the tasks are read already. */
+  readonly promptTokens?: PlanSubject["promptTokens"];
+}
+
+export interface DiskUse {
+  readonly what: string;
+  readonly bytes: number;
+}
+
+export interface Plan {
+  readonly policy: {
+    readonly folder: string;
+    readonly parameters: number;
+    readonly learned: number;
+    readonly storedBytes: number;
+    readonly dtype: string;
+    readonly hasWeights: boolean;
+  };
+  readonly provider: Provider;
+  readonly sequences: { readonly prompt: number; readonly completion: number; readonly areMeasured: boolean };
+  readonly items: readonly PlanItem[];
+  readonly disk: readonly DiskUse[];
+  /** Bytes of each stage by place; device is null on cpu. */
+  readonly peaks: { readonly host: Record<Stage, number>; readonly device: Record<Stage, number> | null };
+  readonly memoryBytes: number | null;
+  readonly peakBytes: number;
+  readonly fits: boolean | null;
+}
+
+const bytesOf = (shapes: Readonly<Record<string, readonly number[]>>): number =>
+  Object.values(shapes).reduce((sum, shape) => sum + 4 * shape.reduce((a, b) => a * b, 1), 0);
+
+/** @throws ConfigError for a policy without config.json, or of an architecture that is not supported */
+export async function planRun(config: RunConfig, options: PlanOptions): Promise<Plan> {
+  const subject = planSubject(config, options.promptTokens);
+  const update = await updateCost(config, subject, options.provider);
+  const sampling = await samplers(config, subject, options.provider);
+  const items = [
+    ...stateItems(subject, update, options.provider),
+    ...updateItems(update, options.provider),
+    ...samplingItems(sampling, options.provider),
+    ...savingItems(update),
+  ];
+  const isCpu = options.provider === "cpu" || options.provider === "tensorflow";
+  const peaks = { host: peaksOf(items, "host"), device: isCpu ? null : peaksOf(items, "device") };
+  const memoryBytes = options.memoryBytes ?? (isCpu ? totalmem() : null);
+  const peakBytes = highest(peaks.device ?? peaks.host).bytes;
+  const parameters = parameterCount(subject.decoder);
+  const { lora } = subject.decoder;
+  return {
+    policy: {
+      folder: subject.folder,
+      parameters,
+      learned: lora === undefined ? parameters : bytesOf(adapterShapes(subject.decoder)) / 4,
+      storedBytes: subject.stored.bytes,
+      dtype: subject.stored.dtype,
+      hasWeights: subject.stored.isThere,
+    },
+    provider: options.provider,
+    sequences: {
+      prompt: subject.promptTokens.train,
+      completion: config.rollout.max_new_tokens,
+      areMeasured: subject.areMeasured,
+    },
+    items,
+    disk: diskUse(config, update),
+    peaks,
+    memoryBytes,
+    peakBytes,
+    fits: memoryBytes === null ? null : peakBytes <= memoryBytes,
+  };
+}
+
+const placeOf = (provider: Provider): PlanItem["place"] =>
+  provider === "webgpu" || provider === "cuda" ? "device" : "host";
+
+const KINDS: Readonly<Record<string, string>> = {
+  moment1: "optimizer: mean of the gradients",
+  moment2: "optimizer: mean of their squares",
+  momentum: "optimizer: momentum",
+  teacher: "self-teacher",
+  reference: "reference of the KL term",
+};
+
+function stateItems({ decoder }: PlanSubject, { state }: UpdateCost, provider: Provider): PlanItem[] {
+  const place = placeOf(provider);
+  const all = STAGES;
+  const whole = bytesOf(parameterShapes(decoder));
+  const items: PlanItem[] = [
+    { what: "Node.js, ONNX Runtime, tfjs", place: "host", bytes: RUNTIME_BYTES, stages: all },
+    {
+      what: decoder.lora === undefined ? "weights, as they were read" : "weights",
+      place,
+      bytes: whole,
+      stages: all,
+    },
+    {
+      what: decoder.lora === undefined ? "weights in training" : "adapter",
+      place,
+      bytes: state.weights ?? 0,
+      stages: all,
+    },
+  ];
+  for (const [kind, bytes] of Object.entries(state))
+    if (kind !== "weights" && kind !== "reference")
+      items.push({ what: KINDS[kind] ?? kind, place, bytes, stages: all });
+  return items;
+}
+
+function updateItems({ stage, graphBytes, state }: UpdateCost, provider: Provider): PlanItem[] {
+  const held = Object.entries(state).reduce(
+    (sum, [kind, bytes]) => (kind === "reference" ? sum : sum + bytes),
+    0,
+  );
+  const beside = Math.max(0, stage.peakBytes - graphBytes - held);
+  const place = placeOf(provider);
+  return [
+    { what: "update: graphs and their activations", place, bytes: graphBytes, stages: STAGES },
+    { what: "update: gradients and new state", place, bytes: beside, stages: ["update"] },
+  ];
+}
+
+interface NamedSampler {
+  readonly name: string;
+  readonly cost: SamplingCost;
+}
+
+/** The samplers of a run: the step's, and the evaluation's where there is a set to evaluate. */
+async function samplers(
+  config: RunConfig,
+  { decoder, promptTokens }: PlanSubject,
+  provider: Provider,
+): Promise<NamedSampler[]> {
+  const { rollout, policy } = config;
+  const shape = (slots: number, longest: number): RunnerShape => {
+    const promptLength = roundUp(longest);
+    const cacheLength = promptLength + rollout.max_new_tokens;
+    return { slots: Math.min(rollout.slots, slots), promptLength, cacheLength };
+  };
+  const wanted = [
+    {
+      name: "sampler",
+      shape: shape(rollout.prompts_per_step * rollout.samples_per_prompt, promptTokens.train),
+    },
+  ];
+  if ("family" in config.tasks || config.tasks.heldout !== undefined)
+    wanted.push({ name: "evaluation's sampler", shape: shape(EVALUATION_SLOTS, promptTokens.evaluation) });
+  const { threads } = policy;
+  const sampling = { temperature: rollout.temperature, topP: rollout.top_p, topK: rollout.top_k };
+  const named: NamedSampler[] = [];
+  for (const { name, shape } of wanted) {
+    const isSame = JSON.stringify(shape) === JSON.stringify(wanted[0]!.shape) && named.length > 0;
+    if (isSame) continue; // one engine for both
+    const options = { config: decoder, shape, provider, ...(threads === undefined ? {} : { threads }) };
+    named.push({ name, cost: await samplingCost(options, sampling) });
+  }
+  return named;
+}
+
+function samplingItems(samplers: readonly NamedSampler[], provider: Provider): PlanItem[] {
+  const place = placeOf(provider);
+  return samplers.flatMap(({ name, cost }, index) => {
+    const item = (what: string, bytes: number, stages: readonly Stage[] = STAGES): PlanItem => ({
+      what: `${name}: ${what}`,
+      place,
+      bytes,
+      stages,
+    });
+    return [
+      item("the lanes' copies of the weights", cost.sentBytes),
+      item("weights laid out for decoding", cost.laidOutBytes),
+      item("KV cache", cost.cacheBytes),
+      item("graphs and their activations", cost.graphBytes),
+      ...(index === 0 ? [item("one call", cost.callBytes, ["sample"])] : []),
+    ];
+  });
+}
+
+/** A checkpoint crosses to the main thread and is put together there before it is written. */
+function savingItems({ state }: UpdateCost): PlanItem[] {
+  const bytes = Object.values(state).reduce((a, b) => a + b, 0);
+  return [
+    {
+      what: "saving: the state in the main thread, and as file contents",
+      place: "host",
+      bytes: 2 * bytes,
+      stages: ["save"],
+    },
+  ];
+}
+
+function diskUse({ checkpoint }: RunConfig, { state }: UpdateCost): DiskUse[] {
+  const each = Object.values(state).reduce((a, b) => a + b, 0);
+  const kept = checkpoint.keep + (checkpoint.keep_best ? 1 : 0);
+  return [
+    { what: `checkpoints, ${kept} kept`, bytes: kept * each },
+    { what: "one more while it is written", bytes: each },
+  ];
+}

@@ -1,0 +1,105 @@
+/** What an update takes: the learner's own code, run dry on the largest batch that the run can give it. */
+import type { Sample } from "../../core/index.js";
+import { adapterShapes, parameterShapes } from "../../policy/index.js";
+import { DryRun, type DryStage, type Provider, whileDry } from "../../tensor/index.js";
+import { createLearner, decoderModel, hasTeacher, stateShapes } from "../../trainer/index.js";
+import type { RunConfig } from "../config.js";
+import type { PlanSubject } from "./subject.js";
+
+/** Tokens of SDPO's words around a demonstration or a message. */
+const TEMPLATE_TOKENS = 48;
+/** Feedback ends after 2,000 characters: about three a token, in code. */
+const FEEDBACK_TOKENS = 700;
+
+export interface UpdateCost {
+  /** Of a second update: by then every state is the learner's own, and every graph is compiled. */
+  readonly stage: DryStage;
+  /** Graphs that stay open between updates, with what they keep. */
+  readonly graphBytes: number;
+  /** Bytes of the state by kind: weights, moment1, moment2, momentum, teacher, reference. */
+  readonly state: Readonly<Record<string, number>>;
+  /** Tokens of the batch, without padding. */
+  readonly tokens: number;
+}
+
+const sizeOf = (shape: readonly number[]): number => shape.reduce((a, b) => a * b, 1);
+
+/** Longest prompt that the self-teacher may be shown; 0 without one. */
+export function teacherPromptTokens({ objective, rollout }: RunConfig, promptTokens: number): number {
+  if (!hasTeacher(objective)) return 0;
+  const solution = rollout.samples_per_prompt > 1 ? rollout.max_new_tokens : 0;
+  const feedback = objective.feedback === "never" ? 0 : FEEDBACK_TOKENS;
+  const shown = objective.feedback === "always" ? solution + feedback : Math.max(solution, feedback);
+  return Math.min(objective.max_teacher_tokens, promptTokens + shown + TEMPLATE_TOKENS);
+}
+
+/** Every rollout of a step as long as it can be, and with something to learn. */
+function fullBatch(config: RunConfig, promptTokens: number): Sample[] {
+  const { rollout } = config;
+  const teacher = teacherPromptTokens(config, promptTokens);
+  const ids = (length: number): number[] => new Array<number>(length).fill(0);
+  const count = rollout.prompts_per_step * rollout.samples_per_prompt;
+  return Array.from({ length: count }, (_, index) => ({
+    rolloutId: String(index),
+    promptIds: ids(promptTokens),
+    completionIds: ids(rollout.max_new_tokens),
+    rolloutLogProbs: ids(rollout.max_new_tokens),
+    reward: index % 2,
+    advantage: index % 2 === 0 ? -0.5 : 0.5,
+    teacherPromptIds: teacher > 0 ? ids(teacher) : null,
+  }));
+}
+
+/** Two updates of the learner that the run would have. */
+export async function updateCost(
+  config: RunConfig,
+  { decoder, promptTokens }: PlanSubject,
+  provider: Provider,
+): Promise<UpdateCost> {
+  const model = decoderModel(decoder);
+  const { objective, optimizer, rollout, run } = config;
+  const samples = fullBatch(config, promptTokens.train);
+  const dry = new DryRun();
+  const threads = config.policy.threads;
+  return whileDry(dry, async () => {
+    const learner = createLearner({
+      model,
+      weights: zeros(decoder.lora === undefined ? parameterShapes(decoder) : adapterShapes(decoder)),
+      ...(decoder.lora === undefined ? {} : { frozen: zeros(parameterShapes(decoder)) }),
+      objective,
+      optimizer,
+      temperature: rollout.temperature,
+      totalSteps: Math.max(run.steps, 2),
+      compile: { provider, deterministic: true, ...(threads === undefined ? {} : { threads }) },
+    });
+    await learner.update({ samples });
+    dry.stage();
+    await learner.update({ samples });
+    const state: Record<string, number> = {};
+    const parts = {
+      shapes: model.shapes,
+      optimizer,
+      withTeacher: hasTeacher(objective),
+      withReference: "kl_coefficient" in objective && objective.kl_coefficient > 0,
+    };
+    for (const [key, shape] of Object.entries(stateShapes(parts))) {
+      const kind = key.slice(0, key.indexOf("/"));
+      state[kind] = (state[kind] ?? 0) + 4 * sizeOf(shape);
+    }
+    const cost = {
+      stage: dry.stage(),
+      graphBytes: dry.graphBytes(),
+      state,
+      tokens: samples.reduce(
+        (sum, { promptIds, completionIds }) => sum + promptIds.length + completionIds.length,
+        0,
+      ),
+    };
+    await learner.dispose();
+    return cost;
+  });
+}
+
+/** Pages of zeros are the system's own until they are written. */
+const zeros = (shapes: Readonly<Record<string, readonly number[]>>): Record<string, Float32Array> =>
+  Object.fromEntries(Object.entries(shapes).map(([name, shape]) => [name, new Float32Array(sizeOf(shape))]));

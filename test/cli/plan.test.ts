@@ -1,0 +1,110 @@
+import { mkdirSync, mkdtempSync, rmSync, writeFileSync } from "node:fs";
+import { tmpdir } from "node:os";
+import { join } from "node:path";
+import { afterAll, expect, test } from "vitest";
+import { loadRunConfig } from "../../coordinator/config.js";
+import { type Plan, planRun } from "../../coordinator/plan/plan.js";
+import type { Provider } from "../../tensor/index.js";
+import { retort } from "./retort.js";
+
+const folder = mkdtempSync(join(tmpdir(), "plan-"));
+afterAll(() => rmSync(folder, { recursive: true }));
+
+/** A policy of which only config.json is there: 8 layers of width 512, 30M parameters. */
+const policy = join(folder, "policy");
+mkdirSync(policy);
+const shape = {
+  model_type: "qwen3",
+  hidden_size: 512,
+  intermediate_size: 1408,
+  num_hidden_layers: 8,
+  num_attention_heads: 8,
+  num_key_value_heads: 2,
+  head_dim: 64,
+  vocab_size: 8000,
+  tie_word_embeddings: true,
+  torch_dtype: "bfloat16",
+};
+writeFileSync(join(policy, "config.json"), JSON.stringify(shape));
+writeFileSync(join(folder, "tasks.jsonl"), '{"id":"a","prompt":"x","tests":[{"input":"","output":"1"}]}\n');
+const run = join(folder, "run.yaml");
+writeFileSync(
+  run,
+  JSON.stringify({
+    policy: { path: policy, threads: 1 },
+    tasks: { train: join(folder, "tasks.jsonl") },
+    rollout: { prompts_per_step: 2, samples_per_prompt: 4, max_new_tokens: 64, max_prompt_tokens: 64 },
+    objective: { type: "grpo" },
+    optimizer: { type: "adamw" },
+  }),
+);
+
+const plan = (provider: Provider, options: { memoryBytes?: number; set?: string[] } = {}): Promise<Plan> =>
+  planRun(loadRunConfig(run, options.set), { provider, ...options });
+
+const bytes = ({ items }: Plan, what: string): number =>
+  items.filter((item) => item.what === what).reduce((sum, item) => sum + item.bytes, 0);
+
+// Per layer: q, k, v, o of 512 x 512, 128, 128 and 512; three of 512 x 1408; norms 2 x 512 + 2 x 64. Embedding, last norm.
+const LAYER = 512 * (512 + 128 + 128 + 512) + 3 * 512 * 1408 + 2 * 512 + 2 * 64;
+const PARAMETERS = 8 * LAYER + 8000 * 512 + 512;
+
+test("a policy of which only config.json is there is planned: parameters, stored bytes, state", async () => {
+  const planned = await plan("cpu");
+  expect(planned.policy).toMatchObject({
+    parameters: PARAMETERS,
+    learned: PARAMETERS,
+    storedBytes: 2 * PARAMETERS,
+    dtype: "bfloat16",
+    hasWeights: false,
+  });
+  for (const what of [
+    "weights in training",
+    "optimizer: mean of the gradients",
+    "optimizer: mean of their squares",
+  ])
+    expect(bytes(planned, what)).toBe(4 * PARAMETERS);
+  // 8 layers x keys and values x 8 slots x 2 heads x (64 + 64) positions x 64.
+  expect(bytes(planned, "sampler: KV cache")).toBe(4 * 8 * 2 * 8 * 2 * 128 * 64);
+  expect(planned.peaks.device).toBeNull();
+});
+
+test("an adapter needs a state of its own size alone, and an update of fewer bytes", async () => {
+  const [whole, adapter] = [await plan("cpu"), await plan("cpu", { set: ["policy.lora.rank=4"] })];
+  // A: rank x in, B: out x rank, for each of the seven matrices.
+  const learned = 8 * 4 * (512 + 512 + 2 * (512 + 128) + 512 + 512 + 3 * (512 + 1408));
+  expect(adapter.policy).toMatchObject({ parameters: PARAMETERS, learned });
+  expect(bytes(adapter, "adapter")).toBe(4 * learned);
+  expect(adapter.peaks.host.update).toBeLessThan(whole.peaks.host.update - 3 * 4 * PARAMETERS);
+});
+
+test("for a GPU that is not here, what computes stands in device memory and is held against --memory", async () => {
+  const planned = await plan("webgpu", { memoryBytes: 2 ** 28 });
+  expect(planned.peaks.device!.update).toBeGreaterThan(4 * 4 * PARAMETERS);
+  expect(planned.peaks.host.update).toBeLessThan(4 * 4 * PARAMETERS);
+  expect([planned.memoryBytes, planned.fits]).toEqual([2 ** 28, false]);
+});
+
+test("the command prints a table, or JSON, and one line that says whether it fits", async () => {
+  const args = ["plan", run, "--device", "webgpu", "--memory", "0.25"];
+  const [table, json] = await Promise.all([retort(args), retort([...args, "--json"])]);
+  expect([table.code, table.stderr, json.code, json.stderr]).toEqual([0, "", 0, ""]);
+  expect(table.stdout).toMatch(
+    /^plan: at most about [\d.]+ [MG]B of 256 MB device memory \(update\): it does not fit$/m,
+  );
+  expect((JSON.parse(json.stdout) as Plan).fits).toBe(false);
+});
+
+test("fewer tokens at once make a smaller update", async () => {
+  const [more, fewer] = [
+    await plan("cpu", { set: ["rollout.prompts_per_step=8"] }),
+    await plan("cpu", { set: ["rollout.prompts_per_step=8", "optimizer.microbatch_tokens=1024"] }),
+  ];
+  expect(fewer.peaks.host.update).toBeLessThan(0.75 * more.peaks.host.update);
+});
+
+test("a folder without config.json is refused with exit code 2", async () => {
+  const { code, stderr } = await retort(["plan", run, "--set", `policy.path=${folder}/nowhere`]);
+  expect(code).toBe(2);
+  expect(stderr).toContain("config.json");
+});
