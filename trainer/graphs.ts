@@ -60,6 +60,8 @@ export interface Graphs {
   teacher(shape: GraphShape, view: TeacherView): Promise<CompiledFunction>;
   /** Gradients, loss and the terms of every token. */
   gradients(shape: GraphShape, isOnPolicy: boolean): Promise<CompiledFunction>;
+  /** `zeros` of a shape, made where they stay. */
+  zeros(shape: readonly number[]): Promise<CompiledFunction>;
   /** Sum of two sets of gradients. */
   accumulate(): Promise<CompiledFunction>;
   /** One optimizer step. */
@@ -140,6 +142,14 @@ export function createGraphs(options: GraphOptions): Graphs {
             ...teacherSpecs(shape.positions, objective, model.vocabulary),
           },
           { ...common, name, keepOnDevice: gradientNames },
+        ),
+      ),
+    zeros: (shape) =>
+      once("zeros", shape, (name) =>
+        compile(
+          ({ zero }) => ({ zeros: tf.broadcastTo(zero!, [...shape]) }),
+          { zero: float(...shape.map(() => 1)) },
+          { ...options.compile, name, keepOnDevice: ["zeros"] },
         ),
       ),
     accumulate: () =>

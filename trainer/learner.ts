@@ -12,12 +12,14 @@ import {
   type LiveState,
   liveState,
   type StateParts,
+  stateShapes,
 } from "./learner-state.js";
 import { learningRateScale } from "./learning-rate.js";
 import { hasTeacher, type ObjectiveConfig } from "./objective-config.js";
 import { sampleWeights } from "./objective-parts.js";
 import { stepScalars } from "./optimizer.js";
 import { type Microbatch, packBatch } from "./pack-batch.js";
+import { placedState } from "./place-state.js";
 import { type MetricSums, metricsOf, noSums, type UpdateMetrics } from "./update-metrics.js";
 import { wholeComputation } from "./whole-computation.js";
 
@@ -66,15 +68,22 @@ export function createLearner(options: LearnerOptions): Learner {
   checkFrozen(options);
   const computation = computationOf(options);
   let state = initialState(options.weights, parts);
+  const place = async (): Promise<void> => {
+    state = await placedState(state, stateShapes(parts), options.compile.provider);
+  };
   return {
     update: async ({ samples }) => {
+      await place();
       const { next, metrics } = await updatedState(state, samples, options, computation);
       const kept = new Set(Object.values(next.values));
       disposeAll(Object.values(state.values).filter((value) => !kept.has(value)));
       state = next;
       return metrics;
     },
-    score: (samples) => scoreSamples(state, samples, options, computation),
+    score: async (samples) => {
+      await place();
+      return scoreSamples(state, samples, options, computation);
+    },
     weights: () => valuesUnder("weights", state.values),
     exportState: () => hostState(state, parts),
     importState: (saved) => {

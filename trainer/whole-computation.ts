@@ -114,8 +114,9 @@ async function teacherFeeds(
   }
   if (teacher === null) {
     // Nobody in this microbatch has a teacher: its weights are 0 and any finite numbers do.
-    const elements = graph.inputs.teacher_log_probs!.shape.reduce((a, b) => a * b, 1);
-    return { ...feeds, teacher_log_probs: new Float32Array(elements) };
+    const { shape } = graph.inputs.teacher_log_probs!;
+    const filled = await (await graphs.zeros(shape)).run({ zero: Float32Array.of(0) });
+    return { ...feeds, teacher_log_probs: filled.zeros! };
   }
   const compiled = await graphs.teacher(shapeOf(teacher, size), view);
   const { teacher_log_probs } = await compiled.run({

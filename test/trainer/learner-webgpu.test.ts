@@ -1,4 +1,5 @@
 import { afterAll, describe, expect, test } from "vitest";
+import { type Transfer, watchTransfers } from "../../tensor/index.js";
 import type { Learner } from "../../trainer/index.js";
 import { isWebgpuHere } from "../tensor/webgpu.js";
 import { tinyLearner, tinySamples } from "./tiny.js";
@@ -30,6 +31,68 @@ describe.skipIf(!(await isWebgpuHere()))("the update on provider webgpu", () => 
         expectClose(Object.values(got), Object.values(want), 1e-3);
       }
       for (const value of Object.values(gpu.weights())) expect(value).not.toBeInstanceOf(Float32Array);
+    },
+  );
+
+  test.each([
+    { name: "in one graph", optimizer: { recompute: "none" } },
+    { name: "layer by layer", optimizer: { recompute: "layers" } },
+  ])(
+    "a step moves ids, scalars and one number a token; the state crosses once: $name",
+    async ({ optimizer }) => {
+      const learner = open({
+        objective: { type: "sdpo", topk: 4, kl_coefficient: 0.1 },
+        optimizer,
+        options: { compile: { provider: "webgpu" }, chunk: 64 },
+      });
+      const samples = tinySamples(4);
+      const crossed: Transfer[] = [];
+      const stop = watchTransfers((transfer) => crossed.push(transfer));
+      const uploads = (): string[] => crossed.filter(({ by }) => by === "upload").map(({ name }) => name);
+      await learner.update({ samples });
+      const state = Object.keys((await learner.exportState()).tensors);
+      expect(uploads().filter((name) => name.includes("/"))).toEqual(state);
+      crossed.length = 0;
+      await learner.update({ samples });
+      stop();
+      expect(uploads()).toEqual([]);
+      expect(crossed.filter(({ name }) => name.includes("/"))).toEqual([]); // weights, gradients, moments, teacher
+      const tokens = [
+        "ids",
+        "positions",
+        "inverse",
+        "targets",
+        "advantages",
+        "rollout_log_probs",
+        "old_log_probs",
+      ];
+      const perToken = [
+        "ref_log_probs",
+        "distill_weights",
+        "kl_weights",
+        "log_probs",
+        "entropy",
+        "distill",
+        "kl",
+      ];
+      const scalars = [
+        "loss",
+        "zero",
+        "squares",
+        "grad_norm",
+        "weight_norm",
+        "adamw_lr",
+        "correction1",
+        "correction2",
+      ];
+      const allowed = new Set([...tokens, ...perToken, ...scalars, "teacher_rate"]);
+      expect(crossed.map(({ name }) => name).filter((name) => !allowed.has(name))).toEqual([]);
+      const most = Math.max(
+        ...samples.map(({ promptIds, completionIds }) => promptIds.length + completionIds.length),
+      );
+      expect(most).toBeLessThanOrEqual(48);
+      // 8 rows of 48 ids are the largest: nothing has a vocabulary or a width beside the tokens
+      for (const { name, bytes } of crossed) expect(bytes, name).toBeLessThanOrEqual(4 * 8 * 48);
     },
   );
 

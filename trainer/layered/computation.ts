@@ -30,7 +30,7 @@ export function layeredComputation(options: GraphOptions): Computation {
       return scores;
     },
     gradients: async (microbatches, values, old, sums) => {
-      const gradients: GradientSums = {};
+      const gradients = await startSums(options, layers);
       for (const microbatch of microbatches) {
         const oldLogProbs = old?.get(microbatch) ?? null;
         const refLogProbs = needsReference(options)
@@ -50,6 +50,15 @@ export function layeredComputation(options: GraphOptions): Computation {
 
 const needsReference = ({ objective }: GraphOptions): boolean =>
   "kl_coefficient" in objective && objective.kl_coefficient > 0;
+
+/** On a GPU the sums begin as zeros that are made there; in host memory all share one array, see `sumFeeds`. */
+async function startSums({ model, compile }: GraphOptions, { functions }: Layers): Promise<GradientSums> {
+  const sums: GradientSums = {};
+  if (compile.provider !== "webgpu") return sums;
+  for (const [name, shape] of Object.entries(model.shapes))
+    sums[`gradients/${name}`] = await functions.zeros(shape);
+  return sums;
+}
 
 interface Given {
   readonly microbatch: Microbatch;

@@ -47,6 +47,8 @@ export interface LayerFunctions {
   /** `dx` [N, D], `dh` [C, D], `inverse` [N] -> `dx` with dh added at the positions that h was gathered from. */
   scatter(count: number, chunk: number): Promise<PartFunction>;
   tables(length: number): Promise<Tables>;
+  /** A tensor of zeros where the functions compute: made there on webgpu. The caller gives it up. */
+  zeros(shape: readonly number[]): Promise<Value>;
   /** One function more, kept and compiled as these are. */
   part(request: PartRequest): Promise<PartFunction>;
   dispose(): Promise<void>;
@@ -165,6 +167,15 @@ export function layerFunctions(options: GraphOptions, parts: PolicyParts): Layer
       const known = placed.get(length) ?? placeTables(length, options);
       placed.set(length, known);
       return known;
+    },
+    zeros: async (shape) => {
+      if (compile.provider !== "webgpu") return new Float32Array(shape.reduce((a, b) => a * b, 1));
+      const made = await part({
+        name: `zeros ${shape}`,
+        fn: ({ zero }) => ({ zeros: tf.broadcastTo(zero!, [...shape]) }),
+        inputs: { zero: float(...shape.map(() => 1)) },
+      });
+      return (await made.run(0, { zero: Float32Array.of(0) })).zeros!;
     },
     dispose: async () => {
       await kept.dispose();

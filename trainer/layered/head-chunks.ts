@@ -174,7 +174,7 @@ export async function lossChunks(
   const { chunk } = head;
   const count = microbatch.rows * microbatch.length;
   const scatter = await layers.functions.scatter(count, chunk);
-  let dx: Value = new Float32Array(count * head.width);
+  let dx = await layers.functions.zeros([count, head.width]);
   const outputs: Record<string, Float32Array> = { loss: new Float32Array(1) };
   let loss = 0;
   for (const part of chunksOf(microbatch.tokens, chunk)) {
