@@ -185,7 +185,8 @@ function constantTables(length: number, config: DecoderConfig): PositionTables<t
   };
 }
 
-function causalMask(length: number): Float32Array {
+/** [T, T]: 0 on and below the diagonal, MASKED above. */
+export function causalMask(length: number): Float32Array {
   const mask = new Float32Array(length * length);
   for (let row = 0; row < length; row++) mask.fill(MASKED, row * length + row + 1, (row + 1) * length);
   return mask;

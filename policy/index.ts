@@ -1,6 +1,7 @@
 export { adapterFiles, isAdapterFolder, readAdapter, readAdapterConfig } from "./adapter-folder.js";
 export { cacheFolder } from "./cache-folder.js";
 export { writeChecksums } from "./checksums.js";
+export { chunkLogits, decodeChunk } from "./chunk-step.js";
 export type { DecoderConfig, ModelType } from "./config.js";
 export { huggingFaceConfig, parseDecoderConfig, readDecoderConfig } from "./config.js";
 export { decodeStep, decodingSpecs, decodingWeights } from "./decode-step.js";

@@ -1,7 +1,9 @@
 /** The traced functions of sampling, shared by both kinds of cache. */
 import * as tf from "@tensorflow/tfjs-core";
 import {
+  chunkLogits,
   type DecoderConfig,
+  decodeChunk,
   decoderHidden,
   decodeStep,
   decodingSpecs,
@@ -19,8 +21,27 @@ export type Specs = Record<string, TensorSpec>;
 export const keyName = (layer: number): string => `cache.${layer}.key`;
 export const valueName = (layer: number): string => `cache.${layer}.value`;
 
+/** Of all layers, in order. */
+export const cacheNames = (config: DecoderConfig): string[] =>
+  Array.from({ length: config.layers }, (_, layer) => [keyName(layer), valueName(layer)]).flat();
+
+/**
+ * Cache lengths that graphs are compiled for: a graph reads as much cache as it is compiled for, so a call runs in the
+ * shortest that holds its longest sequence. All but the longest are multiples of 32, whole vectors of any CPU.
+ * @returns ascending; the last is `longest`
+ */
+export function cacheLengths(longest: number): number[] {
+  const lengths: number[] = [];
+  for (let length = 32; length < longest; length += length < 128 ? 32 : length < 512 ? 64 : length / 4)
+    lengths.push(Math.floor(length / 32) * 32);
+  return [...lengths, longest];
+}
+
 /** Specs of the whole cache: per layer, keys and values [S, K, C, E]. */
-export function cacheSpecs(config: DecoderConfig, { slots, cacheLength }: RunnerShape): Specs {
+export function cacheSpecs(
+  config: DecoderConfig,
+  { slots, cacheLength }: Pick<RunnerShape, "slots" | "cacheLength">,
+): Specs {
   const spec: TensorSpec = {
     shape: [slots, config.keyValueHeads, cacheLength, config.headDim],
     dtype: "float32",
@@ -83,6 +104,23 @@ export const stepFunction =
 
 export const stepSpecs = (config: DecoderConfig, shape: RunnerShape): Specs => ({
   ...decodingSpecs(config),
+  ...cacheSpecs(config, shape),
+  ids: { shape: [shape.slots], dtype: "int32" },
+  positions: { shape: [shape.slots], dtype: "int32" },
+});
+
+/** As `stepFunction`, on the weights as they stand. */
+export const standingStepFunction =
+  (config: DecoderConfig): TracedFunction =>
+  (inputs) => {
+    const ids = tf.expandDims(inputs.ids as tf.Tensor1D, 1) as tf.Tensor2D; // [S, 1]
+    const positions = inputs.positions as tf.Tensor1D;
+    const { hidden, keyValues } = decodeChunk(inputs, ids, positions, cacheOf(inputs, config), config);
+    return { logits: chunkLogits(inputs, hidden, config), ...namedKeyValues(keyValues) };
+  };
+
+export const standingStepSpecs = (config: DecoderConfig, shape: RunnerShape): Specs => ({
+  ...weightSpecs(config),
   ...cacheSpecs(config, shape),
   ids: { shape: [shape.slots], dtype: "int32" },
   positions: { shape: [shape.slots], dtype: "int32" },

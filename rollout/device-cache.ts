@@ -193,7 +193,8 @@ export async function createDeviceCache({
       const { ids, lengths } = padPrompts(prompts, shape.promptLength);
       const outputs = await prefillGraph.run({ ...weights, ids });
       const keyValues = names.map((name) => outputs[name]!);
-      return { logits: null, lengths, keyValues, release: () => releaseAll(outputs) };
+      const width = shape.promptLength;
+      return { logits: null, lengths, width, keyValues, release: () => releaseAll(outputs) };
     },
     assign: async (prefilled, row, targets) => {
       const source = new Int32Array(shape.slots).fill(-1);

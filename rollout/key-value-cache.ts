@@ -24,6 +24,8 @@ export interface RunnerOptions {
   readonly shape: RunnerShape;
   readonly provider: Provider;
   readonly threads?: number;
+  /** Weights that never change, see `EngineOptions`. */
+  readonly base?: Readonly<Record<string, Value>>;
 }
 
 /** The key/value cache of the slots, wherever it lives. */
@@ -53,7 +55,11 @@ export type Step = { readonly logits: Float32Array } | { readonly drawn: readonl
 export interface Prefilled {
   /** [rows, V], of each prompt's next token. null: the first step feeds a prompt's last token, and gives them. */
   readonly logits: Float32Array | null;
+  /** Positions of each row that hold a token. */
   readonly lengths: readonly number[];
+  /** Positions of each row. */
+  readonly width: number;
+  /** Per cache tensor, [rows, K, width, E]. */
   readonly keyValues: readonly Value[];
   release(): void;
 }

@@ -2,9 +2,9 @@
 import { availableParallelism } from "node:os";
 import { weightSpecs } from "../policy/index.js";
 import { DryRun, type DryStage, whileDry } from "../tensor/index.js";
-import { cacheSpecs } from "./decode-graphs.js";
+import { cacheLengths, cacheSpecs } from "./decode-graphs.js";
 import { createDeviceCache } from "./device-cache.js";
-import { cacheLengths, createHostCache } from "./host-cache.js";
+import { createHostCache } from "./host-cache.js";
 import type { RunnerShape } from "./key-value-cache.js";
 import type { EngineOptions } from "./lane.js";
 import { laneShares } from "./lane-shares.js";
@@ -38,8 +38,9 @@ export async function samplingCost(
   options: EngineOptions,
   sampling: SamplingParameters,
 ): Promise<SamplingCost> {
-  const { config, shape, provider } = options;
-  const { slots, threads } = laneShares(provider, shape.slots, options.threads ?? availableParallelism());
+  const { config, shape, provider, base } = options;
+  const all = options.threads ?? availableParallelism();
+  const { slots, threads } = laneShares(provider, shape.slots, all, base !== undefined);
   const own: RunnerShape = { ...shape, slots: Math.max(...slots) };
   const onDevice = provider === "webgpu" || provider === "cuda";
   const dry = new DryRun();
@@ -49,6 +50,7 @@ export async function samplingCost(
       shape: own,
       provider,
       threads,
+      ...(base === undefined ? {} : { base }),
     });
     // A host cache is plain arrays of the code itself; a device's was made by a graph.
     const cacheBytes = bytesOf(cacheSpecs(config, own) as ReturnType<typeof weightSpecs>);

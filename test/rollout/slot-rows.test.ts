@@ -1,5 +1,5 @@
 import { expect, test } from "vitest";
-import { cacheLengths } from "../../rollout/host-cache.js";
+import { cacheLengths } from "../../rollout/decode-graphs.js";
 import { createSlotRows } from "../../rollout/slot-rows.js";
 
 test("cache lengths rise in steps of whole vectors and end with the longest", () => {
