@@ -21,14 +21,33 @@ async function writeAll(file: FileHandle, content: Content): Promise<void> {
   }
 }
 
-/** Writes a new file and waits until the disk has it. */
+/** A full disk, a folder without permission: the system's own words, with the file, which they lack for a write. */
+export class WriteError extends Error {
+  override readonly name = "WriteError";
+  /** The system's name of it, ENOSPC say. */
+  readonly code: string | undefined;
+  constructor(path: string, cause: NodeJS.ErrnoException) {
+    super(`${path} could not be written: ${cause.message}`, { cause });
+    this.code = cause.code;
+  }
+}
+
+/** Whether the system refused, with a code such as ENOSPC. */
+export const isOfTheSystem = (error: unknown): error is NodeJS.ErrnoException =>
+  error instanceof Error && (error as NodeJS.ErrnoException).syscall !== undefined;
+
+/** Writes a new file and waits until the disk has it. @throws WriteError */
 export async function writeDurably(path: string, content: Content): Promise<void> {
-  const file = await open(path, "w");
   try {
-    await writeAll(file, content);
-    await file.sync();
-  } finally {
-    await file.close();
+    const file = await open(path, "w");
+    try {
+      await writeAll(file, content);
+      await file.sync();
+    } finally {
+      await file.close();
+    }
+  } catch (cause) {
+    throw isOfTheSystem(cause) ? new WriteError(path, cause) : cause;
   }
 }
 
@@ -51,7 +70,10 @@ async function refuseDevice(path: string): Promise<void> {
   if (found !== null && !found.isFile()) throw new Error(`${path} is no plain file`);
 }
 
-/** Replaces a file: at any moment a reader, or a machine that restarts, sees the old content or the new one, whole. */
+/**
+ * Replaces a file: at any moment a reader, or a machine that restarts, sees the old content or the new one, whole.
+ * @throws WriteError: the old content stands
+ */
 export async function replaceFile(path: string, content: Content): Promise<void> {
   await refuseDevice(path);
   const temporary = `${path}.${process.pid}-${randomBytes(4).toString("hex")}.tmp`;
@@ -60,7 +82,7 @@ export async function replaceFile(path: string, content: Content): Promise<void>
     await rename(temporary, path);
   } catch (error) {
     await rm(temporary, { force: true });
-    throw error;
+    throw error instanceof WriteError ? new WriteError(path, error.cause as NodeJS.ErrnoException) : error;
   }
   await syncFolder(dirname(path));
 }

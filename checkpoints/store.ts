@@ -5,7 +5,14 @@
 import { mkdir, readdir, readFile, rename, rm } from "node:fs/promises";
 import { dirname, join } from "node:path";
 import { ConfigError } from "../core/index.js";
-import { type Content, syncFile, syncFolder, writeDurably } from "./atomic-file.js";
+import {
+  type Content,
+  isOfTheSystem,
+  syncFile,
+  syncFolder,
+  WriteError,
+  writeDurably,
+} from "./atomic-file.js";
 import { decodeManifest, encodeManifest, fingerprint, type Manifest, verifiedManifest } from "./manifest.js";
 import { keptSteps } from "./retention.js";
 
@@ -31,6 +38,17 @@ export interface CheckpointStoreOptions {
   readonly keepBest?: string;
   /** Told, in a sentence, when a damaged checkpoint was passed over. */
   readonly warn?: (line: string) => void;
+}
+
+/** A checkpoint could not be saved, as on a full disk. */
+export class CheckpointError extends Error {
+  override readonly name = "CheckpointError";
+  constructor(step: number, cause: Error) {
+    super(
+      `the checkpoint of step ${step} could not be saved: ${cause.message}. Those before it are whole: make room, then go on with --resume.`,
+      { cause },
+    );
+  }
 }
 
 const folderName = (step: number): string => `step-${String(step).padStart(6, "0")}`;
@@ -66,6 +84,7 @@ export class CheckpointStore {
    * back and are removed.
    * @param files - by name; a name may hold folders, "policy/config.json"
    * @param metrics - numbers to choose the best by
+   * @throws CheckpointError where the disk does not take it: the others are whole, and nothing of this one is left
    */
   async save(
     step: number,
@@ -75,6 +94,26 @@ export class CheckpointStore {
     await mkdir(this.folder, { recursive: true });
     await this.cleanUp();
     const saving = join(this.folder, `.saving-${step}`);
+    try {
+      const manifest = await this.#write(saving, step, files, metrics);
+      await this.#drop(step);
+      const folder = join(this.folder, folderName(step));
+      await rename(saving, folder);
+      await syncFolder(this.folder);
+      await this.#prune(step);
+      return { step, folder, metrics: manifest.metrics, files: Object.keys(manifest.files) };
+    } catch (error) {
+      await this.cleanUp();
+      throw error instanceof WriteError || isOfTheSystem(error) ? new CheckpointError(step, error) : error;
+    }
+  }
+
+  async #write(
+    saving: string,
+    step: number,
+    files: Readonly<Record<string, CheckpointFile>>,
+    metrics: Readonly<Record<string, number>>,
+  ): Promise<Manifest> {
     const manifest: Manifest = { format: 1, step, metrics: { ...metrics }, files: {} };
     const folders = new Set([saving]);
     for (const [name, content] of Object.entries(files)) {
@@ -89,12 +128,7 @@ export class CheckpointStore {
     await mkdir(saving, { recursive: true });
     await writeDurably(join(saving, "manifest.json"), encodeManifest(manifest));
     for (const folder of folders) await syncFolder(folder);
-    await this.#drop(step);
-    const folder = join(this.folder, folderName(step));
-    await rename(saving, folder);
-    await syncFolder(this.folder);
-    await this.#prune(step);
-    return { step, folder, metrics: manifest.metrics, files: Object.keys(manifest.files) };
+    return manifest;
   }
 
   /**
