@@ -5,6 +5,7 @@ import { PolicyConfig } from "../policy/run-config.js";
 import { RolloutConfig } from "../rollout/config.js";
 import { hasTeacher, ObjectiveConfig, OptimizerConfig } from "../trainer/index.js";
 import { VerifierConfig } from "../verifiers/index.js";
+import { checkEngine } from "./check-engine.js";
 import { loadConfigFile } from "./config-file.js";
 import {
   CheckpointSection,
@@ -47,6 +48,7 @@ export const RunConfig = Sections.superRefine((config, context) => {
       "with one sample there is no sibling to show the teacher, and feedback: never leaves it nothing. Raise rollout.samples_per_prompt, or allow feedback",
     );
   }
+  checkEngine(config, complain);
   if (config.policy.from_scratch && !("family" in config.tasks)) {
     complain(["policy", "from_scratch"], "need tasks.family: only a generated family can make a warm start");
   }

@@ -20,6 +20,7 @@ import { openTasks, type TaskSets } from "./open-tasks.js";
 import { openPolicyHost, type PolicyHost } from "./policy-host.js";
 import { preparePolicy } from "./prepare-policy.js";
 import type { Progress } from "./progress.js";
+import { sampledElsewhere } from "./sampled-elsewhere.js";
 import { checkPositions, createSampler, longestPrompt } from "./sampler.js";
 import { measureSelfTeacher, type SelfTeacherReport } from "./self-teacher.js";
 import type { StepContext } from "./step.js";
@@ -78,7 +79,7 @@ export async function openRun(config: RunConfig, progress: Progress, folder: str
     const environment = await currentEnvironment({ provider, threads, verifier, languages: used });
     const change = await recordEnvironment(folder, environment);
     if (change !== null) progress.note(change);
-    const host = await openPolicyHost({
+    const local = await openPolicyHost({
       config: policy.config,
       weights: policy.weights,
       seed: config.run.seed,
@@ -88,6 +89,11 @@ export async function openRun(config: RunConfig, progress: Progress, folder: str
       optimizer: config.optimizer,
       totalSteps: config.run.steps,
       temperature: config.rollout.temperature,
+    });
+    const elsewhere = { policy, folder, note: progress.note };
+    const host = await sampledElsewhere(local, config, elsewhere).catch(async (error: unknown) => {
+      await local.close();
+      throw error;
     });
     return assemble(config, { policy, host, verifier, tasks, languages, reward });
   } catch (error) {

@@ -39,6 +39,8 @@ export interface PolicyHost {
   /** Everything a checkpoint needs: weights, moments, teacher, step. */
   exportState(): Promise<LearnerState>;
   importState(state: LearnerState): Promise<void>;
+  /** What is learned, as it stands: all weights, or the adapter's. */
+  exportWeights(): Promise<HostWeights>;
   /** Memory of the worker's heap and buffers, bytes. */
   memory(): Promise<{ rss: number; heap: number }>;
   close(): Promise<void>;
@@ -133,6 +135,7 @@ export async function openPolicyHost(request: OpenRequest): Promise<PolicyHost> 
     update: (update) => ask("update", update),
     exportState: () => ask("exportState"),
     importState: (state) => ask("importState", state),
+    exportWeights: () => ask("exportWeights"),
     memory: () => pool.run(undefined, { name: "memory" }),
     close: () => closeWorker(pool),
   };

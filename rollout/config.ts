@@ -1,4 +1,5 @@
 import { z } from "zod";
+import { EngineConfig } from "./openai/engine-config.js";
 
 /** How completions are sampled: the `rollout` section of a run. */
 export const RolloutConfig = z.strictObject({
@@ -31,6 +32,9 @@ export const RolloutConfig = z.strictObject({
     .positive()
     .default(64)
     .describe("Sequences decoded at once; a finished one frees its slot for the next."),
+  engine: EngineConfig.default({ type: "onnx" }).describe(
+    "Who samples: our own engine, or a server (see docs/engines.md).",
+  ),
   staleness: z
     .literal(0)
     .default(0)

@@ -11,6 +11,9 @@ export type {
 export { createEngine } from "./engine.js";
 export type { RunnerShape } from "./key-value-cache.js";
 export type { EngineOptions, SamplingEngine } from "./lane.js";
+export type { OpenaiEngine } from "./openai/engine-config.js";
+export { createRemoteSampler, type RemoteSampler } from "./openai/server.js";
+export type { WeightFolder } from "./openai/weight-push.js";
 export {
   answerRequests,
   createRemoteRequests,
