@@ -1,6 +1,6 @@
 /** Runs in the policy's worker thread, see policy-host.ts. Every export is a call of the host. */
 import type { MessagePort } from "node:worker_threads";
-import { type DecoderConfig, type HostWeights, initialAdapter } from "../policy/index.js";
+import { type DecoderConfig, type HostWeights, initialAdapter, weightSpecs } from "../policy/index.js";
 import {
   answerRequests,
   createEngine,
@@ -12,7 +12,7 @@ import {
   type SamplingOptions,
   type SamplingStats,
 } from "../rollout/index.js";
-import { type Provider, useTensorflowBackend, type Value } from "../tensor/index.js";
+import { disposeValues, type Provider, placeOn, useTensorflowBackend, type Value } from "../tensor/index.js";
 import {
   createLearner,
   decoderModel,
@@ -45,6 +45,8 @@ export interface OpenRequest extends OpenSamplerRequest {
 
 interface Opened {
   readonly request: OpenSamplerRequest;
+  /** The weights that are not learned: under an adapter on webgpu in buffers that sampler and learner share. */
+  readonly base: Readonly<Record<string, Value>>;
   /** null where the policy is only sampled from: no moments, no teacher. */
   readonly learner: Learner | null;
   /** By shape: the training loop's and the evaluation's. */
@@ -72,10 +74,14 @@ export const open = (request: OpenRequest): Promise<Answer<void>> =>
     if (provider === "tensorflow") await useTensorflowBackend();
     const compile = { provider, threads, deterministic: true };
     const model = decoderModel(config);
+    const base =
+      config.lora === undefined
+        ? request.weights
+        : await placeOn(provider, request.weights, weightSpecs(config));
     const own =
       config.lora === undefined
         ? { weights: request.weights }
-        : { weights: initialAdapter(config, request.seed), frozen: request.weights };
+        : { weights: initialAdapter(config, request.seed), frozen: base };
     const learner = createLearner({
       model,
       ...own,
@@ -85,13 +91,13 @@ export const open = (request: OpenRequest): Promise<Answer<void>> =>
       temperature,
       compile,
     });
-    opened = { request, learner, engines: new Map(), ports: [] };
+    opened = { request, base, learner, engines: new Map(), ports: [] };
   });
 
 export const openSampler = (request: OpenSamplerRequest): Promise<Answer<void>> =>
   answered(async () => {
     if (request.provider === "tensorflow") await useTensorflowBackend();
-    opened = { request, learner: null, engines: new Map(), ports: [] };
+    opened = { request, base: request.weights, learner: null, engines: new Map(), ports: [] };
   });
 
 /** A call of the sampler; sequences go to the port as they end, and "end" after the last. */
@@ -104,9 +110,8 @@ export interface SampleCall {
 
 export const sample = ({ shape, groups, options, port }: SampleCall): Promise<Answer<SamplingStats>> =>
   answered(async () => {
-    const { learner, request } = current();
     const engine = await engineOf(shape);
-    engine.setWeights(weightsInUse(request, learner));
+    engine.setWeights(weightsInUse(current()));
     const stats = await engine.sample(groups, options, (sequence) => {
       refuseNonFinite(sequence);
       port.postMessage(sequence);
@@ -124,9 +129,9 @@ export interface ListenCall {
 /** Takes requests from the port until the policy is closed, with the weights of `setWeights`. */
 export const listen = ({ shape, port }: ListenCall): Promise<Answer<void>> =>
   answered(async () => {
-    const { learner, request, ports } = current();
+    const { ports } = current();
     const engine = await engineOf(shape);
-    engine.setWeights(weightsInUse(request, learner));
+    engine.setWeights(weightsInUse(current()));
     ports.push(port);
     const answer = answerRequests(engine, (event) => {
       if ("completion" in event) refuseNonFinite(event.completion);
@@ -138,14 +143,14 @@ export const listen = ({ shape, port }: ListenCall): Promise<Answer<void>> =>
 /** Other weights for a policy that is only sampled from; a completion that has begun ends with those it began with. */
 export const setWeights = (weights: HostWeights): Promise<Answer<void>> =>
   answered(() => {
-    opened = { ...current(), request: { ...current().request, weights } };
+    opened = { ...current(), base: weights };
     for (const engine of opened.engines.values()) engine.setWeights(weights);
   });
 
 /** With an adapter, the policy's own weights stand beside those that are learned. */
-function weightsInUse(request: OpenSamplerRequest, learner: Learner | null): Readonly<Record<string, Value>> {
-  if (learner === null) return request.weights;
-  return request.config.lora === undefined ? learner.weights() : { ...request.weights, ...learner.weights() };
+function weightsInUse({ request, base, learner }: Opened): Readonly<Record<string, Value>> {
+  if (learner === null) return base;
+  return request.config.lora === undefined ? learner.weights() : { ...base, ...learner.weights() };
 }
 
 async function engineOf(shape: RunnerShape): Promise<SamplingEngine> {
@@ -190,9 +195,10 @@ export const memory = (): { rss: number; heap: number } => {
 
 export async function close(): Promise<void> {
   if (opened === null) return; // this thread replaced one that died: what ended it is told already
-  const { learner, engines, ports } = opened;
+  const { learner, base, engines, ports } = opened;
   for (const engine of engines.values()) await engine.dispose();
   for (const port of ports) port.close();
   await learner?.dispose();
+  disposeValues(Object.values(base));
   opened = null;
 }
