@@ -54,6 +54,16 @@ export interface SampleAnswer {
   readonly log_probs?: number[][];
 }
 
+/** What a card, or a CPU, can do at most, measured by PyTorch. */
+export interface Limits {
+  readonly name: string;
+  /** Of a large product in float32, without and with TF32. */
+  readonly tflops: number;
+  readonly tf32_tflops: number;
+  /** Bytes read and written by a large copy. */
+  readonly gb_per_s: number;
+}
+
 /** The commands that every side knows; llama.cpp cannot train. */
 export interface Contestant {
   readonly name: string;
@@ -61,7 +71,9 @@ export interface Contestant {
   ask(op: "configure", request: Setting): Promise<object>;
   ask(op: "train", request: TrainRequest): Promise<TrainAnswer>;
   ask(op: "sample", request: SampleRequest): Promise<SampleAnswer>;
-  ask(op: "peak", request: { size: number }): Promise<{ gflops: number }>;
+  /** Of PyTorch: where `limits` are measured. */
+  ask(op: "open_device", request: { device: string }): Promise<object>;
+  ask(op: "limits", request: object): Promise<Limits>;
   /** Largest resident memory of the process so far, bytes. */
   peakBytes(): number;
   /** Ends the process and waits for it. */

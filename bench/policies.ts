@@ -82,3 +82,13 @@ export function sampleOperations(config: DecoderConfig, { promptLength, newToken
   const cached = promptLength + (newTokens - 1) / 2;
   return matrixOperations(config) + 4 * config.layers * config.heads * config.headDim * cached;
 }
+
+/** Bytes that a decoding step must read for one of its tokens: the weights, shared by all sequences, and the filled cache. */
+export function sampleBytes(
+  config: DecoderConfig,
+  { prompts, samples, promptLength, newTokens }: SampleWork,
+): number {
+  const cached = promptLength + (newTokens - 1) / 2;
+  const cache = 2 * config.layers * config.keyValueHeads * config.headDim * cached;
+  return 4 * (matrixOperations(config) / 2 / (prompts * samples) + cache);
+}

@@ -1,9 +1,8 @@
 /** Retort's side of the benchmark, a process: see contestant.ts for the protocol. */
-import * as tf from "@tensorflow/tfjs-core";
 import type { Sample } from "../core/index.js";
 import { type DecoderConfig, type HostWeights, readDecoderConfig, readWeights } from "../policy/index.js";
 import { createEngine, type SampledSequence } from "../rollout/index.js";
-import { compile, type Provider } from "../tensor/index.js";
+import type { Provider } from "../tensor/index.js";
 import { createLearner, decoderModel, type Learner, OptimizerConfig, SftConfig } from "../trainer/index.js";
 import { startClocks } from "./clocks.js";
 import type {
@@ -129,26 +128,6 @@ async function sample(request: SampleRequest): Promise<SampleAnswer> {
   };
 }
 
-/** GFLOP/s of one large matrix product, the best of some. */
-async function peak({ size }: { size: number }): Promise<{ gflops: number }> {
-  const spec = { shape: [size, size], dtype: "float32" as const };
-  const product = await compile(
-    ({ a, b }) => ({ corner: tf.slice(tf.matMul(a as tf.Tensor2D, b as tf.Tensor2D), [0, 0], [1, 1]) }),
-    { a: spec, b: spec },
-    { provider: current().provider, threads },
-  );
-  const numbers = (): Float32Array => Float32Array.from({ length: size * size }, (_, i) => (i % 7) - 3);
-  const feeds = { a: numbers(), b: numbers() };
-  let best = Infinity;
-  for (let i = 0; i < 6; i++) {
-    const started = performance.now();
-    await product.run(feeds);
-    best = Math.min(best, performance.now() - started);
-  }
-  await product.dispose();
-  return { gflops: (2 * size ** 3) / best / 1e6 };
-}
-
 await serveCommands({
   open,
   configure: async (setting: Setting) => {
@@ -158,6 +137,5 @@ await serveCommands({
   },
   train,
   sample,
-  peak,
 });
 await close();

@@ -1,15 +1,13 @@
 /** Measures cells one after another: the policies' files, what is left out, what is kept. */
-import { existsSync, mkdirSync, mkdtempSync, rmSync, writeFileSync } from "node:fs";
+import { mkdtempSync, rmSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
-import { writeSafetensors } from "../checkpoints/index.js";
-import { type HostWeights, huggingFaceConfig, namedTensors } from "../policy/index.js";
 import type { Cell } from "./cells.js";
 import { type CellResult, duel } from "./duel.js";
 import { openKept } from "./kept.js";
-import { writeGguf } from "./llama/gguf.js";
 import { availableGib } from "./machine.js";
-import { benchWeights, POLICIES } from "./policies.js";
+import { POLICIES } from "./policies.js";
+import { writePolicyFiles } from "./policy-files.js";
 import type { Side } from "./sides.js";
 import { ratioOf } from "./summary.js";
 
@@ -54,7 +52,8 @@ export async function runCells(options: RunOptions): Promise<RunResult> {
       say(`    left out: ${leftOut[cell.id]}`);
       continue;
     }
-    const folder = await policyFiles(home, cell);
+    const folder = join(home, cell.policy);
+    await writePolicyFiles(folder, cell.policy, cell.table === "llama");
     const { deviceMib = () => null } = options;
     const arena = { config: POLICIES[cell.policy]!, folder, rounds, best: kept.best, deviceMib, say };
     const result = await duel(cell, options.sidesOf(cell), arena);
@@ -69,23 +68,4 @@ export async function runCells(options: RunOptions): Promise<RunResult> {
   const results = { cells: { ...kept.cells }, leftOut };
   kept.forget();
   return results;
-}
-
-/** The folder of a cell's policy; its files are written when first asked for. */
-async function policyFiles(home: string, { policy, table }: Cell): Promise<string> {
-  const folder = join(home, policy);
-  const config = POLICIES[policy]!;
-  let weights: HostWeights | null = null;
-  const fresh = (): HostWeights => (weights ??= benchWeights(config));
-  if (!existsSync(folder)) {
-    mkdirSync(folder);
-    writeFileSync(join(folder, "config.json"), JSON.stringify(huggingFaceConfig(config)));
-    await writeSafetensors(join(folder, "model.safetensors"), namedTensors(fresh(), config));
-  }
-  if (table !== "llama") return folder;
-  for (const type of ["F32", "F16"] as const) {
-    const file = join(folder, `model.${type}.gguf`);
-    if (!existsSync(file)) writeGguf(file, config, fresh(), type);
-  }
-  return folder;
 }

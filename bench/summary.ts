@@ -1,7 +1,8 @@
 /** From measured turns to a table. */
 import type { Cell } from "./cells.js";
+import type { Limits } from "./contestant.js";
 import { type CellResult, othersShare, type SideResult } from "./duel.js";
-import { POLICIES, sampleOperations, trainOperations } from "./policies.js";
+import { POLICIES, sampleBytes, sampleOperations, trainOperations } from "./policies.js";
 import { inWords } from "./sides.js";
 
 export function median(numbers: readonly number[]): number {
@@ -54,7 +55,9 @@ export function tableOf(
     const { median: middle, least, most } = ratioOf(result);
     const speeds = result.sides.map((side) => `${whole(speedOf(side))} (${inWords(side.setting)})`);
     const gflops = result.sides.map((side) => whole((speedOf(side) * operations(cell)) / 1e9)).join(" / ");
-    const memory = result.sides.map(({ peak_bytes }) => whole(peak_bytes / 2 ** 20)).join(" / ");
+    const memory = result.sides
+      .map((side) => whole(side.device_mib ?? side.peak_bytes / 2 ** 20))
+      .join(" / ");
     const mark = othersShare(result) > NOT_IDLE ? " *" : "";
     const ratio = `${middle.toFixed(2)} (${least.toFixed(2)}-${most.toFixed(2)})${mark}`;
     return [cell.policy, ...work, ...speeds, ratio, gflops, memory];
@@ -67,7 +70,7 @@ export function tableOf(
     `${theirs} tokens/s`,
     "ratio",
     "GFLOP/s",
-    "peak MiB",
+    found[0]?.sides.some(({ device_mib }) => device_mib !== null) ? "GPU MiB" : "peak MiB",
   ];
   const busy = found.filter((result) => othersShare(result) > NOT_IDLE);
   return [
@@ -78,6 +81,27 @@ export function tableOf(
           `\\* not idle: others used ${shares(busy)} of the CPUs; the ratio is the better for it than the rates.`,
         ]),
   ];
+}
+
+/** How near each side comes to what the card can do: arithmetic; in sampling the memory's speed too. */
+export function shareOfLimits(
+  cells: readonly Cell[],
+  results: Readonly<Record<string, CellResult>>,
+  limits: Limits,
+): string[] {
+  const percent = (share: number): string => `${(100 * share).toFixed(1)} %`;
+  return cells.flatMap((cell) => {
+    const { work, id } = cell;
+    const sides = results[id]?.sides ?? [];
+    if (sides.length === 0) return [];
+    const told = sides.map((side) => {
+      const arithmetic = (speedOf(side) * operations(cell)) / (limits.tflops * 1e12);
+      if (work.kind === "train") return `${side.side} ${percent(arithmetic)}`;
+      const memory = (speedOf(side) * sampleBytes(POLICIES[cell.policy]!, work)) / (limits.gb_per_s * 1e9);
+      return `${side.side} ${percent(arithmetic)}, of its memory's ${percent(memory)}`;
+    });
+    return [`- ${id}: of the card's arithmetic ${told.join("; ")}`];
+  });
 }
 
 function shares(busy: readonly CellResult[]): string {

@@ -100,17 +100,39 @@ class Contestant:
         shown = {"ids": ids.tolist(), "log_probs": log_probs.tolist()} if greedy else {}
         return {**times, "tokens": rows * new_tokens, **shown}
 
-    def peak(self, size):
-        """GFLOP/s of one large matrix product, the best of some."""
-        a, b = (torch.rand(size, size, device=self.device) for _ in "ab")
+    def open_device(self, device):
+        self.device = device
+        return {}
+
+    def seconds(self, work, repeats=10):
+        """Of one call, the best of some."""
         best = float("inf")
-        for _ in range(6):
+        for _ in range(repeats):
             self.finish()
             started = time.perf_counter()
-            torch.mm(a, b)
+            work()
             self.finish()
             best = min(best, time.perf_counter() - started)
-        return {"gflops": 2 * size**3 / best / 1e9}
+        return best
+
+    def limits(self):
+        """What the device can do at most: TFLOP/s of a large product in float32, without and with TF32; GB/s of a copy."""
+        is_gpu = self.device != "cpu"
+        size, numbers = (8192, 2**29) if is_gpu else (1024, 2**25)
+        a, b = (torch.rand(size, size, device=self.device) for _ in "ab")
+        source = torch.zeros(numbers, device=self.device)
+        target = torch.empty_like(source)
+        tflops = {}
+        for precision in ("highest", "high"):
+            torch.set_float32_matmul_precision(precision)
+            tflops[precision] = 2 * size**3 / self.seconds(lambda: torch.mm(a, b)) / 1e12
+        torch.set_float32_matmul_precision("highest")
+        return {
+            "name": torch.cuda.get_device_name() if is_gpu else "CPU",
+            "tflops": tflops["highest"],
+            "tf32_tflops": tflops["high"],
+            "gb_per_s": 2 * 4 * numbers / self.seconds(lambda: target.copy_(source)) / 1e9,
+        }
 
 
 def main():

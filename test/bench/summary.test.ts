@@ -1,11 +1,17 @@
 import { expect, test } from "vitest";
-import { CELLS, selectedCells, tokensOfTurn } from "../../bench/cells.js";
+import { CELLS, type SampleWork, selectedCells, tokensOfTurn } from "../../bench/cells.js";
 import { highWaterMark } from "../../bench/contestant.js";
 import { type CellResult, logProbDifference, othersShare, type SideResult } from "../../bench/duel.js";
 import { busySeconds } from "../../bench/machine.js";
-import { benchWeights, POLICIES, sampleOperations, trainOperations } from "../../bench/policies.js";
+import {
+  benchWeights,
+  POLICIES,
+  sampleBytes,
+  sampleOperations,
+  trainOperations,
+} from "../../bench/policies.js";
 import { inWords } from "../../bench/sides.js";
-import { median, ratioOf, tableOf } from "../../bench/summary.js";
+import { median, ratioOf, shareOfLimits, tableOf } from "../../bench/summary.js";
 import { parameterCount } from "../../policy/index.js";
 
 const side = (name: string, rates: number[], others = 0): SideResult => ({
@@ -104,4 +110,28 @@ test("benchmark weights spread by 0.02 in the embedding and by 0.6 / sqrt(fan-in
   expect(spread("model.layers.0.mlp.up_proj.weight")).toBeCloseTo(0.6 / Math.sqrt(128), 3);
   expect(spread("model.layers.3.mlp.down_proj.weight")).toBeCloseTo(0.6 / Math.sqrt(384 * 8), 3);
   expect(new Set(weights["model.norm.weight"])).toEqual(new Set([1]));
+});
+
+test("the distance to a card's limits is told: arithmetic, and in sampling the bytes that a step must read", () => {
+  const cell = cellNamed("sample 10M 16x256");
+  const work = cell.work as SampleWork;
+  const config = POLICIES["10M"]!;
+  const matrices = 6 * (2 * 384 * 384 + 2 * 384 * 128 + 3 * 384 * 1024) + 2048 * 384;
+  expect(sampleBytes(config, work)).toBe(4 * (matrices / 16 + 2 * 6 * 128 * 223.5));
+  const results = {
+    [cell.id]: {
+      id: cell.id,
+      sides: [side("Retort", [1000]), side("PyTorch", [2000])] as const,
+      difference: 0,
+    },
+  };
+  const limits = {
+    name: "card",
+    tflops: sampleOperations(config, work) * 1e-8,
+    tf32_tflops: 1,
+    gb_per_s: sampleBytes(config, work) * 1e-5,
+  };
+  expect(shareOfLimits([cell], results, limits)).toEqual([
+    "- sample 10M 16x256: of the card's arithmetic Retort 0.1 %, of its memory's 10.0 %; PyTorch 0.2 %, of its memory's 20.0 %",
+  ]);
 });
