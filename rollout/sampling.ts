@@ -1,4 +1,5 @@
 import { exponential } from "./exponential.js";
+import { keptWeights } from "./kept-weights.js";
 
 /** How the next token is drawn. */
 export interface SamplingParameters {
@@ -130,21 +131,16 @@ function mostLikely(
 
 /** Sets the weights outside top-k and top-p to 0 and returns what is left; the most likely token always stays. */
 function cutDistribution(vocabulary: number, total: number, { topK, topP }: SamplingParameters): number {
-  const order = Array.from({ length: vocabulary }, (_, id) => id).sort(
-    (a, b) => weights[b]! - weights[a]! || a - b,
-  );
-  let kept = 0;
-  order.forEach((id, rank) => {
-    const isKept = rank === 0 || ((topK === 0 || rank < topK) && kept < topP * total);
-    if (isKept) kept += weights[id]!;
-    else weights[id] = 0;
-  });
+  const { least, ties } = keptWeights(weights, vocabulary, topK === 0 ? vocabulary : topK, topP * total);
+  let tiesLeft = ties;
   let sum = 0;
   for (let id = 0; id < vocabulary; id++) {
-    sum += weights[id]!;
+    const weight = weights[id]!;
+    if (weight > least || (weight === least && tiesLeft-- > 0)) sum += weight;
+    else weights[id] = 0;
     sums[id] = sum;
   }
-  return kept;
+  return sum;
 }
 
 /** The first id at which the running sum passes the target; rounding at the very end falls back to the last that adds to it. */

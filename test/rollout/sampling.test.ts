@@ -51,6 +51,45 @@ describe("drawToken", () => {
     expect(draw({ topP: 0.39 }, 0.999).cutLogProb).toBeCloseTo(0, 6);
   });
 
+  test("the cut over a large vocabulary keeps what sorting all of it keeps, ties to the smaller id", () => {
+    const vocabulary = 20_000;
+    // Few distinct values: the cut falls among ties.
+    const scores = Float32Array.from(
+      { length: vocabulary },
+      (_, id) => ((id * 7919) % 97) / 8 - (id % 2) * 3,
+    );
+    const weights = scores.map((score) => Math.exp(score));
+    const total = weights.reduce((a, b) => a + b);
+    const order = [...weights.keys()].sort((a, b) => weights[b]! - weights[a]! || a - b);
+    for (const [topK, topP] of [
+      [1, 1],
+      [37, 1],
+      [12_345, 1],
+      [0, 0.0001],
+      [0, 0.6],
+      [0, 0.999],
+      [500, 0.3],
+    ] as const) {
+      let mass = 0;
+      const kept = order.filter((id, rank) => {
+        const stays = rank === 0 || ((topK === 0 || rank < topK) && mass < topP * total);
+        if (stays) mass += weights[id]!;
+        return stays;
+      });
+      const sorted = kept.sort((a, b) => a - b);
+      for (const uniform of [0, 0.25, 0.5, 0.9999]) {
+        const drawn = drawToken(scores, 0, vocabulary, { temperature: 1, topK, topP }, uniform);
+        let sum = 0;
+        const expected = sorted.find((id) => {
+          sum += weights[id]!;
+          return sum > uniform * mass;
+        });
+        expect([topK, topP, uniform, drawn.id]).toEqual([topK, topP, uniform, expected]);
+        expect(drawn.cutLogProb).toBeCloseTo(Math.log(weights[expected!]! / mass), 5);
+      }
+    }
+  });
+
   test("any draw is a token of positive probability whose log-prob is its own", () =>
     fc.assert(
       fc.property(
