@@ -1,8 +1,10 @@
 import { ConfigError } from "../core/index.js";
-import { nonFinitePolicy, readPolicy } from "../policy/index.js";
+import { nonFinitePolicy, openPolicy } from "../policy/index.js";
 import type { DeviceChoice } from "../policy/run-config.js";
 import { createEngine, type SampledSequence } from "../rollout/index.js";
+import { disposeValues } from "../tensor/index.js";
 import { chooseProvider } from "./devices.js";
+import { placeWeights, storedWeights } from "./stored-weights.js";
 
 export interface GenerateRequest {
   /** Policy folder, or a checkpoint of a run. */
@@ -18,7 +20,7 @@ export interface GenerateRequest {
 
 /** One completion of a policy, as text. */
 export async function generateText(request: GenerateRequest): Promise<string> {
-  const { config, tokenizer, weights } = readPolicy(request.policy);
+  const { config, tokenizer, source } = openPolicy(request.policy);
   const promptIds = tokenizer.promptIds([{ role: "user", content: request.prompt }]);
   if (promptIds.length === 0)
     throw new ConfigError({ at: "--prompt", need: "a prompt of at least one token" });
@@ -31,7 +33,10 @@ export async function generateText(request: GenerateRequest): Promise<string> {
   }
   const maxNewTokens = Math.min(request.maxNewTokens, config.maxPositions - promptIds.length);
   const shape = { slots: 1, promptLength: promptIds.length, cacheLength: promptIds.length + maxNewTokens };
-  const engine = await createEngine({ config, shape, provider: await chooseProvider(request.device) });
+  const provider = await chooseProvider(request.device);
+  const stored = await storedWeights(source, true);
+  const { weights, ...placed } = await placeWeights(stored, provider);
+  const engine = await createEngine({ ...placed, shape, provider });
   engine.setWeights(weights);
   const stopIds = [...new Set([...config.stopIds, ...tokenizer.stopIds])];
   const options = { ...request, topK: 0, maxNewTokens, stopIds };
@@ -40,6 +45,7 @@ export async function generateText(request: GenerateRequest): Promise<string> {
     finished.push(sequence),
   );
   await engine.dispose();
+  disposeValues(Object.values(placed.base ?? {}));
   if (!finished[0]!.rolloutLogProbs.every(Number.isFinite)) throw nonFinitePolicy(request.policy);
   return tokenizer.decode(finished[0]!.completionIds);
 }

@@ -4,8 +4,9 @@ import {
   type DecoderConfig,
   policyFolder as folderOfPolicy,
   isAdapterFolder,
-  type PolicyFolder,
-  readPolicy,
+  type OpenedPolicy,
+  openPolicy,
+  type WideningProgress,
 } from "../policy/index.js";
 import { hasTeacher, loadRewardFunction, type RewardFunction } from "../trainer/index.js";
 import { type LanguageSet, loadLanguages } from "../verifiers/index.js";
@@ -24,6 +25,7 @@ import { sampledElsewhere } from "./sampled-elsewhere.js";
 import { checkPositions, createSampler, longestPrompt } from "./sampler.js";
 import { measureSelfTeacher, type SelfTeacherReport } from "./self-teacher.js";
 import type { StepContext } from "./step.js";
+import { storedWeights } from "./stored-weights.js";
 import { createTally, type Tally } from "./tally.js";
 
 /** How many training tasks the self-teacher is measured on: 96 put about 5 points of standard error on its rates. */
@@ -74,14 +76,14 @@ export async function openRun(config: RunConfig, progress: Progress, folder: str
     const reward = config.tasks.reward === undefined ? null : await loadRewardFunction(config.tasks.reward);
     const policyFolder = await preparePolicy(config, folder, runner, progress);
     await runner.close();
-    const policy = withAdapter(readPolicy(policyFolder), config, policyFolder);
+    const policy = withAdapter(openPolicy(policyFolder), config, policyFolder);
     const threads = config.policy.threads ?? availableParallelism();
     const environment = await currentEnvironment({ provider, threads, verifier, languages: used });
     const change = await recordEnvironment(folder, environment);
     if (change !== null) progress.note(change);
     const local = await openPolicyHost({
       config: policy.config,
-      weights: policy.weights,
+      weights: await storedWeights(policy.source, config.policy.lora !== null, widening(progress)),
       seed: config.run.seed,
       provider,
       threads,
@@ -103,12 +105,25 @@ export async function openRun(config: RunConfig, progress: Progress, folder: str
   }
 }
 
+/** Megabytes of widened weights, as a stage of the run. */
+function widening(progress: Progress): WideningProgress {
+  let isShown = false;
+  return {
+    note: progress.note,
+    wrote: (bytes, total) => {
+      if (!isShown) progress.stage("widening weights (MB)", Math.ceil(total / 1e6));
+      isShown = true;
+      progress.update({ done: Math.floor(bytes / 1e6) });
+    },
+  };
+}
+
 /** @throws ConfigError for an optimizer, or a policy, that an adapter cannot be learned with */
 function withAdapter(
-  policy: PolicyFolder,
+  policy: OpenedPolicy,
   { policy: { lora }, optimizer }: RunConfig,
   path: string,
-): PolicyFolder {
+): OpenedPolicy {
   if (lora === null) return policy;
   // Its checkpoints would name a base without the first adapter, and open as another policy.
   if (isAdapterFolder(folderOfPolicy(path)))
@@ -135,7 +150,7 @@ export async function closeRun(run: OpenRun): Promise<void> {
 }
 
 interface Parts {
-  readonly policy: PolicyFolder;
+  readonly policy: OpenedPolicy;
   readonly host: PolicyHost;
   readonly verifier: OpenedPool;
   readonly tasks: TaskSets;

@@ -1,11 +1,7 @@
 /** Completions of a policy folder, sampled here. */
-import { createHash } from "node:crypto";
-import { existsSync } from "node:fs";
 import { availableParallelism } from "node:os";
-import { join } from "node:path";
-import { fingerprint } from "../checkpoints/index.js";
 import { ConfigError } from "../core/index.js";
-import { nonFinitePolicy, type PolicyFolder, readPolicy } from "../policy/index.js";
+import { nonFinitePolicy, type OpenedPolicy, openPolicy, policyDigest } from "../policy/index.js";
 import type { DeviceChoice } from "../policy/run-config.js";
 import type { GroupRequest } from "../rollout/index.js";
 import type { CompletionRequest } from "./completions-file.js";
@@ -14,6 +10,7 @@ import type { CompletionSource } from "./draw-completions.js";
 import { openSamplingHost } from "./policy-host.js";
 import { createSampler, roundUp } from "./sampler.js";
 import { plannedId } from "./solutions.js";
+import { storedWeights } from "./stored-weights.js";
 import { NonFinitePolicyError } from "./worker-failure.js";
 
 export interface PolicyOptions {
@@ -29,37 +26,19 @@ export interface PolicyOptions {
   readonly slots: number;
 }
 
-const POLICY_FILES = [
-  "config.json",
-  "tokenizer.json",
-  "tokenizer_config.json",
-  "chat_template.jinja",
-  "model.safetensors",
-];
-
-/** A digest of everything in a policy folder that decides what it says. */
-async function policyDigest(folder: string): Promise<string> {
-  const hash = createHash("sha256");
-  for (const name of POLICY_FILES) {
-    if (existsSync(join(folder, name)))
-      hash.update(JSON.stringify([name, await fingerprint(join(folder, name))]));
-  }
-  return hash.digest("hex").slice(0, 16);
-}
-
 /** @throws ConfigError for a folder that is no policy, or a device that does not work here */
 export async function createPolicySource(options: PolicyOptions): Promise<CompletionSource> {
-  const policy = readPolicy(options.folder);
+  const policy = openPolicy(options.folder);
   const host = await openSamplingHost({
     config: policy.config,
-    weights: policy.weights,
+    weights: await storedWeights(policy.source, true),
     provider: await chooseProvider(options.device),
     threads: options.threads ?? availableParallelism(),
   });
   const { seed, temperature, topP, maxTokens } = options;
   const settings = {
     source: "policy",
-    policy: await policyDigest(policy.folder),
+    policy: await policyDigest(policy),
     seed,
     temperature,
     top_p: topP,
@@ -85,7 +64,7 @@ export async function createPolicySource(options: PolicyOptions): Promise<Comple
 
 /** The random numbers of an attempt are those of (seed, task, sample), whatever else is sampled beside it. */
 async function sampleAll(
-  { tokenizer, config }: PolicyFolder,
+  { tokenizer, config }: OpenedPolicy,
   host: Parameters<typeof createSampler>[0],
   options: PolicyOptions,
   requests: readonly CompletionRequest[],

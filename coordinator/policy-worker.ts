@@ -23,12 +23,14 @@ import {
   type UpdateMetrics,
   type UpdateRequest,
 } from "../trainer/index.js";
+import { type PlacedWeights, placeWeights, type StoredWeights } from "./stored-weights.js";
 import { type Answer, answered, NonFinitePolicyError } from "./worker-failure.js";
 
 /** A policy that is only sampled from. */
 export interface OpenSamplerRequest {
+  /** With `lora` where an adapter is learned. */
   readonly config: DecoderConfig;
-  readonly weights: HostWeights;
+  readonly weights: HostWeights | StoredWeights;
   readonly provider: Provider;
   readonly threads: number;
 }
@@ -44,9 +46,9 @@ export interface OpenRequest extends OpenSamplerRequest {
 }
 
 interface Opened {
-  readonly request: OpenSamplerRequest;
-  /** The weights that are not learned: under an adapter on webgpu in buffers that sampler and learner share. */
-  readonly base: Readonly<Record<string, Value>>;
+  readonly request: Omit<OpenSamplerRequest, "weights">;
+  /** Its weights change where the policy is only sampled from. */
+  placed: PlacedWeights;
   /** null where the policy is only sampled from: no moments, no teacher. */
   readonly learner: Learner | null;
   /** By shape: the training loop's and the evaluation's. */
@@ -70,18 +72,20 @@ const learning = (): Learner => {
 
 export const open = (request: OpenRequest): Promise<Answer<void>> =>
   answered(async () => {
+    const { weights: given, ...asked } = request;
     const { config, provider, threads, objective, optimizer, totalSteps, temperature } = request;
-    if (provider === "tensorflow") await useTensorflowBackend();
+    const read = await placedWeights(given, request);
+    // Under an adapter on webgpu: in buffers that sampler and learner share.
+    const placed =
+      config.lora === undefined
+        ? read
+        : { ...read, weights: await placeOn(provider, read.weights, weightSpecs(config)) };
     const compile = { provider, threads, deterministic: true };
     const model = decoderModel(config);
-    const base =
-      config.lora === undefined
-        ? request.weights
-        : await placeOn(provider, request.weights, weightSpecs(config));
     const own =
       config.lora === undefined
-        ? { weights: request.weights }
-        : { weights: initialAdapter(config, request.seed), frozen: base };
+        ? { weights: placed.weights as HostWeights }
+        : { weights: initialAdapter(config, request.seed), frozen: placed.base ?? placed.weights };
     const learner = createLearner({
       model,
       ...own,
@@ -91,14 +95,28 @@ export const open = (request: OpenRequest): Promise<Answer<void>> =>
       temperature,
       compile,
     });
-    opened = { request, base, learner, engines: new Map(), ports: [] };
+    // What the learner learns is its own; only a base, and what an adapter stands on, is held here too.
+    const held = config.lora === undefined ? { ...placed, weights: {} } : placed;
+    opened = { request: asked, placed: { ...held, config }, learner, engines: new Map(), ports: [] };
   });
 
 export const openSampler = (request: OpenSamplerRequest): Promise<Answer<void>> =>
   answered(async () => {
-    if (request.provider === "tensorflow") await useTensorflowBackend();
-    opened = { request, base: request.weights, learner: null, engines: new Map(), ports: [] };
+    const { weights, ...asked } = request;
+    const placed = await placedWeights(weights, request);
+    opened = { request: asked, placed, learner: null, engines: new Map(), ports: [] };
   });
+
+async function placedWeights(
+  weights: HostWeights | StoredWeights,
+  { config, provider }: Pick<OpenSamplerRequest, "config" | "provider">,
+): Promise<PlacedWeights> {
+  if (provider === "tensorflow") await useTensorflowBackend();
+  return isStored(weights) ? placeWeights(weights, provider) : { config, weights };
+}
+
+/** No parameter has such a name. */
+const isStored = (weights: HostWeights | StoredWeights): weights is StoredWeights => "source" in weights;
 
 /** A call of the sampler; sequences go to the port as they end, and "end" after the last. */
 export interface SampleCall {
@@ -111,7 +129,7 @@ export interface SampleCall {
 export const sample = ({ shape, groups, options, port }: SampleCall): Promise<Answer<SamplingStats>> =>
   answered(async () => {
     const engine = await engineOf(shape);
-    engine.setWeights(weightsInUse(current()));
+    engine.setWeights(weightsInUse());
     const stats = await engine.sample(groups, options, (sequence) => {
       refuseNonFinite(sequence);
       port.postMessage(sequence);
@@ -129,10 +147,9 @@ export interface ListenCall {
 /** Takes requests from the port until the policy is closed, with the weights of `setWeights`. */
 export const listen = ({ shape, port }: ListenCall): Promise<Answer<void>> =>
   answered(async () => {
-    const { ports } = current();
     const engine = await engineOf(shape);
-    engine.setWeights(weightsInUse(current()));
-    ports.push(port);
+    engine.setWeights(weightsInUse());
+    current().ports.push(port);
     const answer = answerRequests(engine, (event) => {
       if ("completion" in event) refuseNonFinite(event.completion);
       port.postMessage(event);
@@ -143,21 +160,26 @@ export const listen = ({ shape, port }: ListenCall): Promise<Answer<void>> =>
 /** Other weights for a policy that is only sampled from; a completion that has begun ends with those it began with. */
 export const setWeights = (weights: HostWeights): Promise<Answer<void>> =>
   answered(() => {
-    opened = { ...current(), base: weights };
-    for (const engine of opened.engines.values()) engine.setWeights(weights);
+    const { placed, engines } = current();
+    current().placed = { ...placed, weights };
+    for (const engine of engines.values()) engine.setWeights(weights);
   });
 
-/** With an adapter, the policy's own weights stand beside those that are learned. */
-function weightsInUse({ request, base, learner }: Opened): Readonly<Record<string, Value>> {
-  if (learner === null) return base;
-  return request.config.lora === undefined ? learner.weights() : { ...base, ...learner.weights() };
+/** What the sampler is given: all weights that are not bound. An adapter that is learned stands beside the policy's own. */
+function weightsInUse(): Readonly<Record<string, Value>> {
+  const { learner, placed } = current();
+  if (learner === null) return placed.weights;
+  return { ...placed.weights, ...learner.weights() };
 }
 
 async function engineOf(shape: RunnerShape): Promise<SamplingEngine> {
-  const { engines, request } = current();
-  const { config, provider, threads } = request;
+  const { engines, request, placed } = current();
+  const { provider, threads } = request;
+  const { config, base } = placed;
   const key = JSON.stringify(shape);
-  const engine = engines.get(key) ?? (await createEngine({ config, shape, provider, threads }));
+  const engine =
+    engines.get(key) ??
+    (await createEngine({ config, shape, provider, threads, ...(base === undefined ? {} : { base }) }));
   engines.set(key, engine);
   return engine;
 }
@@ -177,17 +199,6 @@ export const exportState = (): Promise<Answer<LearnerState>> => answered(() => l
 export const importState = (state: LearnerState): Promise<Answer<void>> =>
   answered(() => learning().importState(state));
 
-/** What is learned, without moments, teacher and reference. */
-export const exportWeights = (): Promise<Answer<HostWeights>> =>
-  answered(async () => {
-    const entries = Object.entries(learning().weights());
-    const read = async (value: Value): Promise<Float32Array> =>
-      ("read" in value ? await value.read() : value) as Float32Array;
-    return Object.fromEntries(
-      await Promise.all(entries.map(async ([name, value]) => [name, await read(value)] as const)),
-    );
-  });
-
 export const memory = (): { rss: number; heap: number } => {
   const { rss, heapUsed } = process.memoryUsage();
   return { rss, heap: heapUsed };
@@ -195,10 +206,10 @@ export const memory = (): { rss: number; heap: number } => {
 
 export async function close(): Promise<void> {
   if (opened === null) return; // this thread replaced one that died: what ended it is told already
-  const { learner, base, engines, ports } = opened;
+  const { learner, engines, ports, placed } = opened;
   for (const engine of engines.values()) await engine.dispose();
   for (const port of ports) port.close();
   await learner?.dispose();
-  disposeValues(Object.values(base));
+  disposeValues(Object.values({ ...placed.base, ...placed.weights }));
   opened = null;
 }

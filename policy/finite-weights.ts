@@ -1,6 +1,6 @@
 import { readdirSync } from "node:fs";
 import { join, resolve } from "node:path";
-import { float32Values, readSafetensors } from "../checkpoints/index.js";
+import { converted, isFloatDtype, readSafetensorsHeader, storedTensor } from "../checkpoints/index.js";
 import { ConfigError } from "../core/index.js";
 import { isAdapterFolder, readAdapterConfig } from "./adapter-folder.js";
 import { policyFolder } from "./folder.js";
@@ -31,11 +31,14 @@ export function nonFinitePolicy(path: string): ConfigError {
 }
 
 function firstNonFinite(file: string): { name: string; index: number; value: number } | null {
-  for (const [name, tensor] of readSafetensors(file).tensors) {
-    if (!["F32", "F16", "BF16"].includes(tensor.dtype)) continue;
-    const values = float32Values(tensor);
-    const index = values.findIndex((value) => !Number.isFinite(value));
-    if (index >= 0) return { name, index, value: values[index]! };
+  for (const [name, location] of readSafetensorsHeader(file).tensors) {
+    if (!isFloatDtype(location.dtype)) continue;
+    let before = 0;
+    for (const values of converted(storedTensor({ ...location, file }), "F32").pieces()) {
+      const index = (values as Float32Array).findIndex((value) => !Number.isFinite(value));
+      if (index >= 0) return { name, index: before + index, value: (values as Float32Array)[index]! };
+      before += values.length;
+    }
   }
   return null;
 }

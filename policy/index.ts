@@ -18,6 +18,7 @@ export {
   projectLogits,
   rmsNorm,
 } from "./decoder.js";
+export { policyDigest } from "./digest.js";
 export { exportPolicy, float32Bytes } from "./export.js";
 export { nonFinitePolicy } from "./finite-weights.js";
 export type { OpenedPolicy, PolicyFolder, WeightSource } from "./folder.js";
@@ -47,4 +48,4 @@ export {
 } from "./weight-places.js";
 export { weightSpecs } from "./weight-specs.js";
 export type { Initialisation } from "./weights.js";
-export { initialWeights, parameterCount, parameterShapes } from "./weights.js";
+export { initialWeights, isLargePolicy, parameterCount, parameterShapes } from "./weights.js";

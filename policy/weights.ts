@@ -37,6 +37,11 @@ export function parameterShapes(config: DecoderConfig): Record<string, number[]>
 export const parameterCount = (config: DecoderConfig): number =>
   Object.values(parameterShapes(config)).reduce((sum, shape) => sum + shape.reduce((a, b) => a * b, 1), 0);
 
+const LARGE_PARAMETERS = 64e6;
+
+/** Whether a second copy of the weights would cost more than what it saves: such a policy is computed on as it stands. */
+export const isLargePolicy = (config: DecoderConfig): boolean => parameterCount(config) >= LARGE_PARAMETERS;
+
 /** Scales of a fresh policy's weights. */
 export interface Initialisation {
   /** Standard deviation of the embedding. Larger than the usual 0.02, which is slow for a policy this small. */
