@@ -1,3 +1,5 @@
+import "./no-telemetry.js";
+
 export { ConfigError, InfrastructureError } from "./errors.js";
 export type { FinishReason, JudgedBy, Rollout, Sample, Status, TestOutcome, Verdict } from "./flow.js";
 export {

@@ -127,7 +127,7 @@ test("the distance to a card's limits is told: arithmetic, and in sampling the b
   };
   const limits = {
     name: "card",
-    tflops: sampleOperations(config, work) * 1e-8,
+    tflops: sampleOperations(config, work) * 1e-6,
     tf32_tflops: 1,
     gb_per_s: sampleBytes(config, work) * 1e-5,
   };
