@@ -16,6 +16,7 @@ import {
   type StartedRequest,
 } from "../rollout/index.js";
 import type { LearnerState, UpdateMetrics, UpdateRequest } from "../trainer/index.js";
+import { type MemoryPeaks, watchMemory } from "./memory-watch.js";
 import type { OpenRequest, OpenSamplerRequest } from "./policy-worker.js";
 import { type Answer, unwrapped } from "./worker-failure.js";
 
@@ -41,9 +42,15 @@ export interface PolicyHost {
   importState(state: LearnerState): Promise<void>;
   /** What is learned, as it stands: all weights, or the adapter's. */
   exportWeights(): Promise<HostWeights>;
-  /** Memory of the worker's heap and buffers, bytes. */
-  memory(): Promise<{ rss: number; heap: number }>;
+  /** Memory of the process and of the worker's heap now, and the process's peaks since this was asked last; bytes. */
+  memory(): Promise<PolicyMemory>;
   close(): Promise<void>;
+}
+
+export interface PolicyMemory {
+  readonly rss: number;
+  readonly heap: number;
+  readonly peaks: MemoryPeaks;
 }
 
 /** One thread for one policy. @throws what the worker's `open` refuses */
@@ -127,17 +134,32 @@ function requestsByShape(pool: Piscina): (shape: RunnerShape) => RemoteRequests 
 /** Starts the worker and compiles nothing yet: graphs are compiled when first used. */
 export async function openPolicyHost(request: OpenRequest): Promise<PolicyHost> {
   const pool = await startWorker("open", request);
+  const watch = watchMemory();
   const ask = async <T>(name: string, argument?: unknown): Promise<T> =>
     unwrapped((await pool.run(argument, { name })) as Answer<T>);
   return {
-    sample: (shape, groups, options, onFinished) =>
-      sampleThrough(pool, { shape, groups, options }, onFinished),
-    update: (update) => ask("update", update),
-    exportState: () => ask("exportState"),
+    sample: (shape, groups, options, onFinished) => {
+      watch.enter("sample");
+      return sampleThrough(pool, { shape, groups, options }, onFinished);
+    },
+    update: (update) => {
+      watch.enter("update");
+      return ask("update", update);
+    },
+    exportState: () => {
+      watch.enter("save"); // until the next call: what was exported is written meanwhile
+      return ask("exportState");
+    },
     importState: (state) => ask("importState", state),
     exportWeights: () => ask("exportWeights"),
-    memory: () => pool.run(undefined, { name: "memory" }),
-    close: () => closeWorker(pool),
+    memory: async () => {
+      const now = (await pool.run(undefined, { name: "memory" })) as Omit<PolicyMemory, "peaks">;
+      return { ...now, peaks: watch.peaks() };
+    },
+    close: () => {
+      watch.stop();
+      return closeWorker(pool);
+    },
   };
 }
 

@@ -2,10 +2,12 @@
 import type { Status } from "../core/index.js";
 import { rewardsAgree } from "../trainer/index.js";
 import { type PassRate, passRateOf } from "./evaluate.js";
+import type { PolicyMemory } from "./policy-host.js";
 import type { SelfTeacherReport } from "./self-teacher.js";
 import type { StepResult } from "./step.js";
 
 const round = (value: number, digits: number): number => Number(value.toFixed(digits));
+const megabytes = (bytes: number): number => round(bytes / 2 ** 20, 1);
 const mean = (values: readonly number[]): number =>
   values.length === 0 ? 0 : values.reduce((sum, value) => sum + value, 0) / values.length;
 
@@ -19,7 +21,7 @@ export interface StepRow extends Record<string, unknown> {
   readonly memory: Readonly<Record<string, number>>;
 }
 
-export function stepRow(result: StepResult, memory: { rss: number; heap: number }): StepRow {
+export function stepRow(result: StepResult, memory: PolicyMemory): StepRow {
   const { batch, update, timing, scored } = result;
   const rates = passRateOf(batch.map(({ attempt }) => attempt));
   const rewards = batch.flatMap(({ reward }) => (reward === null ? [] : [reward]));
@@ -49,7 +51,14 @@ export function stepRow(result: StepResult, memory: { rss: number; heap: number 
       sampled_tokens_per_s: round(timing.sampledTokens / timing.sample, 1),
       programs_per_s: round(batch.length / timing.step, 2),
     },
-    memory: { rss_mb: round(memory.rss / 2 ** 20, 1), heap_mb: round(memory.heap / 2 ** 20, 1) },
+    memory: {
+      rss_mb: megabytes(memory.rss),
+      heap_mb: megabytes(memory.heap),
+      // Of the process, in this step; saving: of the checkpoint before it.
+      ...Object.fromEntries(
+        Object.entries(memory.peaks).map(([stage, bytes]) => [`${stage}_peak_mb`, megabytes(bytes)]),
+      ),
+    },
   };
 }
 
