@@ -38,6 +38,12 @@ export interface CompileOptions {
    * holds its own peak. Default: yes.
    */
   readonly arena?: boolean;
+  /**
+   * Whether ONNX Runtime lays all intermediate results out in one block from the second run on, on cpu: a few percent
+   * faster for a graph of small ops, and for one of large ops no faster, with the first run's memory held beside the block.
+   * Default: yes.
+   */
+  readonly memoryPattern?: boolean;
 }
 
 const CPU: Dialect = { fusedMatMul: true, racingScatter: true, inverseOfNorm: true, missing: new Set() };

@@ -26,6 +26,8 @@ export interface SessionOptions {
   readonly profilePath?: string;
   /** Keep the memory of intermediate results between runs. Default: yes. */
   readonly arena?: boolean;
+  /** Lay them out in one block from the second run on. Default: yes. */
+  readonly memoryPattern?: boolean;
   /** Folder that external data is relative to. */
   readonly externalFolder?: string;
 }
@@ -44,7 +46,8 @@ function sessionOptions(options: SessionOptions, signature: Signature): ort.Infe
     intraOpNumThreads: threads,
     interOpNumThreads: 1,
     logSeverityLevel: 3,
-    ...(options.arena === false ? { enableCpuMemArena: false, enableMemPattern: false } : {}),
+    ...(options.arena === false ? { enableCpuMemArena: false } : {}),
+    ...(options.arena === false || options.memoryPattern === false ? { enableMemPattern: false } : {}),
     ...(kept.size > 0 ? { preferredOutputLocation: Object.fromEntries(locations) } : {}),
     ...(options.profilePath ? { enableProfiling: true, profileFilePrefix: options.profilePath } : {}),
     extra: {

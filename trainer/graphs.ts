@@ -97,7 +97,11 @@ export function createGraphs(options: GraphOptions): Graphs {
   const logits = (inputs: TensorMap, weights = under("weights", inputs)): tf.Tensor2D =>
     logitsAt(model, { ...under("frozen", inputs), ...weights }, inputs, options.temperature);
   const gradientNames = Object.keys(model.shapes).map((name) => `gradients/${name}`);
-  const common = { ...options.compile, bound: prefixed("frozen", options.frozen ?? {}) };
+  const common = {
+    ...options.compile,
+    bound: prefixed("frozen", options.frozen ?? {}),
+    memoryPattern: false, // its block would be a second copy of all activations
+  };
   return {
     vocabulary: model.vocabulary,
     score: (shape) =>

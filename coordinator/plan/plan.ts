@@ -4,6 +4,7 @@ import { totalmem } from "node:os";
 import { adapterShapes, parameterCount, parameterShapes } from "../../policy/index.js";
 import { type RunnerShape, type SamplingCost, samplingCost } from "../../rollout/index.js";
 import type { Provider } from "../../tensor/index.js";
+import { hasTeacher } from "../../trainer/index.js";
 import type { RunConfig } from "../config.js";
 import { roundUp } from "../sampler.js";
 import { highest, type PlanItem, peaksOf, STAGES, type Stage } from "./items.js";
@@ -164,7 +165,9 @@ async function samplers(
       shape: shape(rollout.prompts_per_step * rollout.samples_per_prompt, promptTokens.train),
     },
   ];
-  if ("family" in config.tasks || config.tasks.heldout !== undefined)
+  // The self-teacher is measured by the evaluation's sampler too.
+  const isEvaluated = "family" in config.tasks || config.tasks.heldout !== undefined;
+  if (isEvaluated || hasTeacher(config.objective))
     wanted.push({ name: "evaluation's sampler", shape: shape(EVALUATION_SLOTS, promptTokens.evaluation) });
   const { threads } = policy;
   const sampling = { temperature: rollout.temperature, topP: rollout.top_p, topK: rollout.top_k };
