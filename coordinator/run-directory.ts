@@ -21,8 +21,21 @@ import { differences } from "./config-difference.js";
 import { Journal } from "./journal.js";
 import { lockFolder } from "./run-lock.js";
 
-/** May differ on resume: where the run lies and judges, and what it says. All else would change its numbers. */
-const FREE_ON_RESUME = ["run.dir", "logging", "verifier.pool", "verifier.redis"];
+/** Where a sampling server stands, and how patiently it is asked. */
+const SERVER_KEYS = [
+  "base_url",
+  "model",
+  "api_key_env",
+  "concurrency",
+  "timeout_s",
+  "patience_s",
+  "weights.dir",
+];
+/** May differ on resume: where the run lies, samples and judges, and what it says. All else would change its numbers. */
+const FREE_ON_RESUME = [
+  ...["run.dir", "logging", "verifier.pool", "verifier.redis"],
+  ...SERVER_KEYS.map((key) => `rollout.engine.${key}`),
+];
 
 /** Lengths in bytes of every journal of a run, by file name relative to the run directory. */
 export type Marks = Readonly<Record<string, number>>;

@@ -13,6 +13,7 @@ const root = mkdtempSync(join(tmpdir(), "engine-openai-"));
 let file = "";
 let server: ServiceProcess;
 
+/** Its policy is the run's until whole weights replace it. */
 const serve = (port = 0): Promise<ServiceProcess> =>
   startService(["--device", "cpu", "--threads", "1", "--slots", "8", "--name", "small"], {}, [
     "--policy",
@@ -64,73 +65,64 @@ const story = (name: string): unknown[] =>
 const gaps = (name: string): number[] =>
   stepRows(join(root, name)).map(({ max_log_prob_gap }) => Number(max_log_prob_gap));
 
-describe.each([
-  { push: "sglang_disk", sets: [] as string[] },
-  { push: "vllm_lora", sets: ["policy.lora.rank=4", "optimizer.lr=0.01"] },
-])("weights by $push", ({ push, sets }) => {
-  const name = `run-${push}`;
-  /** Its own: whole weights replace the policy for good. */
-  let own: ServiceProcess;
-  beforeAll(async () => {
-    own = await serve();
-    await train(runAt(`local-${push}`, ...sets));
-    await train(runAt(name, engine(own.url, push), ...sets));
-  }, 120_000);
-  afterAll(async () => void (await own.stop()));
+/** Held-out rates, before and after. */
+const rates = (name: string): unknown[] =>
+  metrics(join(root, name))
+    .filter(({ kind }) => kind === "evaluation")
+    .map(({ sets }) => sets);
 
-  test("the rollouts are those of the local engine with the same seed, and so is what is learned from them", () => {
-    expect(story(name).length).toBe(3 * 8);
-    expect(story(name)).toEqual(story(`local-${push}`));
-    const rates = (run: string): unknown[] =>
-      metrics(join(root, run))
-        .filter(({ kind }) => kind === "evaluation")
-        .map(({ sets: rows }) => rows);
-    expect(rates(name)).toEqual(rates(`local-${push}`));
-  });
-
-  test("the server samples from the weights of the update before: its log-probabilities are the trainer's", () => {
-    for (const gap of gaps(name)) expect(gap).toBeLessThan(1e-3);
-    expect(gaps(name).length).toBe(3);
-  });
-
-  test("nothing is left behind: neither folders of weights nor, but for one, adapters on the server", async () => {
-    expect(readdirSync(join(root, name, "served"))).toEqual([]);
-    const models = (await (await fetch(`${own.url}/v1/models`)).json()) as { data: { id: string }[] };
-    expect(models.data.length).toBeLessThanOrEqual(2);
-  });
-});
-
-test("a server that is killed and comes back is given the weights again, and nothing is lost", async () => {
-  const mortal = await serve();
-  const port = Number(new URL(mortal.url).port);
-  const name = "interrupted";
-  const run = startTraining(runAt(name, engine(mortal.url, "sglang_disk")));
-  await run.until("a step", () => lastStep(join(root, name)) >= 1);
-  await mortal.stop("SIGKILL");
-  await run.until("a note", () => /does not answer/.test(run.stderr()));
-  const again = await serve(port);
-  const outcome = await run.outcome;
-  await again.stop();
-  expect([outcome.code, outcome.stderr.includes("answers again")]).toEqual([0, true]);
-  expect(story(name)).toEqual(story("run-sglang_disk"));
+function expectSame(name: string, local: string): void {
+  expect(story(name).length).toBe(3 * 8);
+  expect(story(name)).toEqual(story(local));
+  expect(rates(name)).toEqual(rates(local));
+  // Of the weights of the update before: any others would be off by far more.
+  expect(gaps(name).length).toBe(3);
   for (const gap of gaps(name)) expect(gap).toBeLessThan(1e-3);
+  expect(readdirSync(join(root, name, "served"))).toEqual([]);
+}
+
+test("adapters: rollouts and rates are those of the local engine with the same seed", async () => {
+  const sets = ["policy.lora.rank=4", "optimizer.lr=0.01"];
+  await train(runAt("local-lora", ...sets));
+  await train(runAt("lora", engine(server.url, "vllm_lora"), ...sets));
+  expectSame("lora", "local-lora");
+  const { data } = (await (await fetch(`${server.url}/v1/models`)).json()) as { data: { id: string }[] };
+  expect(data.map(({ id }) => id)).toEqual([
+    "small",
+    expect.stringMatching(/^small-[0-9a-f]{8}-step-000003$/),
+  ]);
 }, 120_000);
 
-test("a server that stays away ends the run as our own failure; it is resumed where it stopped", async () => {
-  const mortal = await serve();
-  const port = Number(new URL(mortal.url).port);
-  const name = "resumed";
-  const sets = runAt(name, engine(mortal.url, "sglang_disk", { patience_s: 0.5 }));
-  const run = startTraining(sets);
-  await run.until("a step", () => lastStep(join(root, name)) >= 1);
-  await mortal.stop("SIGKILL");
-  const { code, stderr } = await run.outcome;
-  expect([code, /the sampling server .* away for/.test(stderr)]).toEqual([1, true]);
-  const again = await serve(port);
-  await train([...sets, "--resume"]);
-  await again.stop();
-  expect(story(name)).toEqual(story("run-sglang_disk"));
-}, 120_000);
+describe("whole weights", () => {
+  beforeAll(() => train(runAt("local")), 60_000);
+
+  test("a server that is killed within the run is given them again, and every number is the local engine's", async () => {
+    const mortal = await serve();
+    const port = Number(new URL(mortal.url).port);
+    const run = startTraining(runAt("killed", engine(mortal.url, "sglang_disk")));
+    await run.until("a step", () => lastStep(join(root, "killed")) >= 1);
+    await mortal.stop("SIGKILL");
+    await run.until("a note", () => /does not answer/.test(run.stderr()));
+    const again = await serve(port);
+    const { code, stderr } = await run.outcome;
+    await again.stop();
+    expect([code, stderr.includes("the sampling server answers again")]).toEqual([0, true]);
+    expectSame("killed", "local");
+  }, 120_000);
+
+  test("a server that stays away ends the run as our own failure; it is resumed, elsewhere, where it stopped", async () => {
+    const mortal = await serve();
+    const run = startTraining(runAt("resumed", engine(mortal.url, "sglang_disk", { patience_s: 0.5 })));
+    await run.until("a step", () => lastStep(join(root, "resumed")) >= 1);
+    await mortal.stop("SIGKILL");
+    const { code, stderr } = await run.outcome;
+    expect([code, /the sampling server .* away for/.test(stderr)]).toEqual([1, true]);
+    const again = await serve();
+    await train([...runAt("resumed", engine(again.url, "sglang_disk")), "--resume"]);
+    await again.stop();
+    expectSame("resumed", "local");
+  }, 120_000);
+});
 
 test("a server that gives no token ids is refused before anything is trained, with the reason", async () => {
   const strange = await startEndpoint(() => ({ text: "print(1)" }));

@@ -95,6 +95,19 @@ describe("what must agree between sections", () => {
     );
   });
 
+  test("a server is handed adapters where the run learns one, and whole weights where it does not", () => {
+    const engine = (push: string): string =>
+      `rollout.engine={type: openai, base_url: "http://localhost:8000/v1", model: m, weights: {push: ${push}}}`;
+    expect(complaint(engine("vllm_lora"))).toContain("vllm_lora hands over adapters: set policy.lora");
+    expect(complaint(engine("sglang_disk"), "policy.lora.rank=4")).toContain(
+      "with policy.lora use vllm_lora",
+    );
+    expect([complaint(engine("sglang_disk")), complaint(engine("vllm_lora"), "policy.lora.rank=4")]).toEqual([
+      "",
+      "",
+    ]);
+  });
+
   test("a key of another objective is refused by name", () => {
     expect(complaint("objective={type: raft, lambda: 1}")).toContain(
       "objective.lambda: not a key of this type",
