@@ -15,11 +15,13 @@ import {
   stateShapes,
 } from "./learner-state.js";
 import { learningRateScale } from "./learning-rate.js";
+import type { Packing } from "./microbatch-sizes.js";
 import { hasTeacher, type ObjectiveConfig } from "./objective-config.js";
 import { sampleWeights } from "./objective-parts.js";
 import { stepScalars } from "./optimizer.js";
 import { type Microbatch, packBatch } from "./pack-batch.js";
 import { placedState } from "./place-state.js";
+import type { TrainableModel } from "./trainable-model.js";
 import { type MetricSums, metricsOf, noSums, type UpdateMetrics } from "./update-metrics.js";
 import { wholeComputation } from "./whole-computation.js";
 
@@ -66,7 +68,7 @@ export function createLearner(options: LearnerOptions): Learner {
     withReference: "kl_coefficient" in objective && objective.kl_coefficient > 0,
   };
   checkFrozen(options);
-  const computation = computationOf(options);
+  const computation = isLayered(options) ? layeredComputation(options) : wholeComputation(options);
   let state = initialState(options.weights, parts);
   const place = async (): Promise<void> => {
     state = await placedState(state, stateShapes(parts), options.compile.provider);
@@ -111,13 +113,22 @@ const product = (shape: readonly number[]): number => shape.reduce((a, b) => a *
 
 /** From this many parameters on, `auto` trains layer by layer: one graph of everything would hold all activations. */
 const LAYERED_FROM = 64e6;
+/** From this many on, a graph is compiled in less time than the padding of coarse sizes takes to compute, over a run. */
+const FINE_FROM = 16e6;
 
-function computationOf(options: GraphOptions): Computation {
-  const { optimizer, model } = options;
-  const shapes = Object.values({ ...model.shapes, ...model.frozenShapes });
-  const isLarge = shapes.reduce((sum, shape) => sum + product(shape), 0) >= LAYERED_FROM;
-  const isLayered = optimizer.recompute === "auto" ? isLarge : optimizer.recompute === "layers";
-  return isLayered ? layeredComputation(options) : wholeComputation(options);
+const parameterCount = ({ shapes, frozenShapes = {} }: TrainableModel): number =>
+  Object.values({ ...shapes, ...frozenShapes }).reduce((sum, shape) => sum + product(shape), 0);
+
+function isLayered({ optimizer, model }: GraphOptions): boolean {
+  return optimizer.recompute === "auto"
+    ? parameterCount(model) >= LAYERED_FROM
+    : optimizer.recompute === "layers";
+}
+
+/** How batches of a learner are packed. */
+export function packingOf(options: GraphOptions): Packing {
+  const isFine = isLayered(options) || parameterCount(options.model) >= FINE_FROM;
+  return { maxTokens: options.optimizer.microbatch_tokens, grain: isFine ? "fine" : "coarse" };
 }
 
 const valuesUnder = (prefix: string, values: Readonly<Record<string, Value>>): Record<string, Value> =>
@@ -128,12 +139,13 @@ const valuesUnder = (prefix: string, values: Readonly<Record<string, Value>>): R
   );
 
 /** The batch in `minibatches` parts, in draw order, so that groups stay together where the sizes allow. */
-function minibatchesOf(samples: readonly Sample[], { objective, optimizer }: LearnerOptions): Microbatch[][] {
+function minibatchesOf(samples: readonly Sample[], options: LearnerOptions): Microbatch[][] {
+  const { objective } = options;
   const parts = "minibatches" in objective ? objective.minibatches : 1;
   const size = Math.ceil(samples.length / parts);
   return Array.from({ length: Math.ceil(samples.length / Math.max(size, 1)) }, (_, part) => {
     const own = samples.slice(part * size, (part + 1) * size);
-    return packBatch(own, sampleWeights(own, objective), optimizer.microbatch_tokens);
+    return packBatch(own, sampleWeights(own, objective), packingOf(options));
   }).filter((microbatches) => microbatches.length > 0);
 }
 
@@ -247,7 +259,7 @@ async function scoreSamples(
   const everything = samples.map(() => ({ policy: 0, distill: 0, imitate: 1, kl: 0 }));
   const scores = samples.map((): number[] => []);
   for (const [index, sample] of samples.entries()) {
-    const [microbatch] = packBatch([sample], [everything[index]!], options.optimizer.microbatch_tokens);
+    const [microbatch] = packBatch([sample], [everything[index]!], packingOf(options));
     if (!microbatch) continue;
     const logProbs = await computation.score("weights", microbatch, state.values);
     scores[index] = [...logProbs.subarray(0, microbatch.tokens)];

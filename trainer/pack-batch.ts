@@ -1,28 +1,14 @@
 /** Samples to microbatches: padded typed arrays of a few fixed shapes, ready for a compiled graph. */
 import { ConfigError, type Sample } from "../core/index.js";
+import { type Lengths, type MicrobatchSizes, microbatchSizes, type Packing } from "./microbatch-sizes.js";
 import { hasSignal, type SampleWeights } from "./objective-parts.js";
-
-/**
- * Lengths that graphs are compiled for: powers of two and the numbers half-way between them. At most a third of a
- * dimension is padding, and few shapes occur.
- */
-export function bucketSize(needed: number, least = 1): number {
-  let size = least;
-  while (size < needed) size = (size & (size - 1)) === 0 && size >= 2 ? size * 1.5 : nextPowerOfTwo(size + 1);
-  return size;
-}
-
-/** Rows and response positions: powers of two. A shape costs a third of a second to compile, more than its padding. */
-export function coarseSize(needed: number, least: number): number {
-  return Math.max(least, nextPowerOfTwo(needed));
-}
-
-const nextPowerOfTwo = (n: number): number => 2 ** Math.ceil(Math.log2(n));
 
 /** Rows of token ids [rows, length], right-padded with 0. */
 export interface PaddedRows {
   readonly rows: number;
   readonly length: number;
+  /** Tokens that are no padding. */
+  readonly real: number;
   readonly ids: Int32Array;
 }
 
@@ -51,10 +37,6 @@ export interface Microbatch extends PaddedRows {
   readonly teacher: (PaddedRows & { readonly positions: Int32Array }) | null;
 }
 
-const LEAST_LENGTH = 32;
-const LEAST_POSITIONS = 256;
-const LEAST_ROWS = 8;
-
 interface WeighedSample {
   readonly sample: Sample;
   readonly weights: SampleWeights;
@@ -63,37 +45,39 @@ interface WeighedSample {
 const studentLength = ({ sample }: WeighedSample): number =>
   sample.promptIds.length + sample.completionIds.length;
 
+const lengthsOf = (row: WeighedSample): Lengths => ({
+  student: studentLength(row),
+  completion: row.sample.completionIds.length,
+  teacher:
+    row.weights.distill === 0 ? 0 : row.sample.teacherPromptIds!.length + row.sample.completionIds.length,
+});
+
 /**
- * Packs the samples that have a signal, longest first, into microbatches of at most `maxTokens` padded tokens (a single
- * longer sample gets one of its own). Weights hold the whole batch's denominators, so any split gives the same update.
+ * Packs the samples that have a signal, longest first, into microbatches. Weights hold the whole batch's denominators, so
+ * any split gives the same update.
  * @param weights - [B] of `sampleWeights`
  */
 export function packBatch(
   samples: readonly Sample[],
   weights: readonly SampleWeights[],
-  maxTokens: number,
+  packing: Packing,
 ): Microbatch[] {
   const rows = samples
     .map((sample, i) => ({ sample, weights: weights[i]! }))
     .filter((row) => hasSignal(row.sample, row.weights))
     .sort((a, b) => studentLength(b) - studentLength(a));
-  const microbatches: Microbatch[] = [];
-  for (let start = 0; start < rows.length; ) {
-    const length = bucketSize(studentLength(rows[start]!), LEAST_LENGTH);
-    const count = Math.max(1, Math.floor(maxTokens / length));
-    microbatches.push(packRows(rows.slice(start, start + count), length));
-    start += count;
-  }
-  return microbatches;
+  return microbatchSizes(rows.map(lengthsOf), packing).map((sizes) =>
+    packRows(rows.slice(sizes.from, sizes.to), sizes),
+  );
 }
 
-function packRows(rows: readonly WeighedSample[], length: number): Microbatch {
+function packRows(rows: readonly WeighedSample[], sizes: MicrobatchSizes): Microbatch {
+  const size = sizes.positions;
   const tokens = rows.reduce((sum, { sample }) => sum + sample.completionIds.length, 0);
-  const size = coarseSize(tokens, LEAST_POSITIONS);
   const floats = (): Float32Array => new Float32Array(size);
   const student = padRows(
     rows.map(({ sample }) => [sample.promptIds, sample.completionIds]),
-    length,
+    [sizes.rows, sizes.length],
     size,
   );
   const packed = {
@@ -117,7 +101,8 @@ function packRows(rows: readonly WeighedSample[], length: number): Microbatch {
   }
   const inverse = new Int32Array(student.ids.length).fill(size);
   for (let token = 0; token < tokens; token++) inverse[student.positions[token]!] = token;
-  return { ...student, ...packed, inverse, tokens, sequences: rows.length, teacher: packTeacher(rows, size) };
+  const teacher = packTeacher(rows, sizes);
+  return { ...student, ...packed, inverse, tokens, sequences: rows.length, teacher };
 }
 
 function checkLogProbs({ rolloutId, completionIds, rolloutLogProbs, promptIds }: Sample): void {
@@ -135,37 +120,33 @@ function checkLogProbs({ rolloutId, completionIds, rolloutLogProbs, promptIds }:
 /** Lays sequences [prompt, completion] out as rows and lists the positions that predict their completion tokens. */
 function padRows(
   sequences: readonly (readonly [prompt: readonly number[], completion: readonly number[]])[],
-  length: number,
+  [rows, length]: readonly [rows: number, length: number],
   size: number,
 ): PaddedRows & { positions: Int32Array } {
-  const rows = coarseSize(sequences.length, LEAST_ROWS);
   const ids = new Int32Array(rows * length);
   const positions = new Int32Array(size);
-  let at = 0;
+  let [at, real] = [0, 0];
   for (const [row, [prompt, completion]] of sequences.entries()) {
+    real += prompt.length + completion.length;
     ids.set(prompt, row * length);
     ids.set(completion, row * length + prompt.length);
     completion.forEach((_, t) => {
       positions[at++] = row * length + prompt.length + t - 1;
     });
   }
-  return { rows, length, ids, positions };
+  return { rows, length, real, ids, positions };
 }
 
-function packTeacher(rows: readonly WeighedSample[], size: number): Microbatch["teacher"] {
+function packTeacher(rows: readonly WeighedSample[], sizes: MicrobatchSizes): Microbatch["teacher"] {
   const taught = rows.filter(({ weights }) => weights.distill !== 0);
   if (taught.length === 0) return null;
-  const longest = Math.max(
-    ...taught.map(({ sample }) => sample.teacherPromptIds!.length + sample.completionIds.length),
-  );
-  const length = bucketSize(longest, LEAST_LENGTH);
   const laid = padRows(
     taught.map(({ sample }) => [sample.teacherPromptIds!, sample.completionIds]),
-    length,
-    size,
+    [sizes.teacherRows, sizes.teacherLength],
+    sizes.positions,
   );
   // padRows lists the taught samples' positions without gaps; spread them to where the student has the same tokens.
-  const positions = new Int32Array(size);
+  const positions = new Int32Array(sizes.positions);
   let [from, to] = [0, 0];
   for (const { sample, weights } of rows) {
     const count = sample.completionIds.length;

@@ -43,7 +43,9 @@ export interface ModelParts {
   /** ids [B, T] int32 -> [B * T, D]. */
   embed(weights: TensorMap, ids: tf.Tensor2D): tf.Tensor2D;
   /** Tables that every layer reads, for rows of one length: their elements, and their shapes. */
-  readonly tables: (length: number) => PositionTables<{ data: Float32Array; shape: readonly number[] }>;
+  tables(
+    length: number,
+  ): Record<keyof PositionTables<unknown>, { data: Float32Array; shape: readonly number[] }>;
   /** One layer, [B * T, D] -> [B * T, D]. @param weights - under the names of the first layer */
   layer(
     weights: TensorMap,

@@ -26,6 +26,10 @@ export interface UpdateMetrics {
   readonly trained_sequences: number;
   /** Sequences without a signal: not run, though they may count in a denominator. */
   readonly skipped_sequences: number;
+  /** Padded tokens over real ones, of all rows that were computed, the teacher's too. */
+  readonly padding: number;
+  /** The same of the response tokens, which are projected onto the vocabulary. */
+  readonly position_padding: number;
   /** Optimizer steps made: 0 when nothing in the batch had a signal. */
   readonly optimizer_steps: number;
 }
@@ -41,6 +45,10 @@ export interface MetricSums {
   tokens: number;
   sampledTokens: number;
   sequences: number;
+  /** Of rows: tokens, and what they were padded to. */
+  real: number;
+  padded: number;
+  positions: number;
 }
 
 export const noSums = (): MetricSums => ({
@@ -53,6 +61,9 @@ export const noSums = (): MetricSums => ({
   tokens: 0,
   sampledTokens: 0,
   sequences: 0,
+  real: 0,
+  padded: 0,
+  positions: 0,
 });
 
 /**
@@ -68,6 +79,11 @@ export function addMicrobatch(
   sums.loss += outputs.loss![0]!;
   sums.tokens += microbatch.tokens;
   sums.sequences += microbatch.sequences;
+  sums.positions += microbatch.positions.length;
+  for (const rows of [microbatch, ...(microbatch.teacher ? [microbatch.teacher] : [])]) {
+    sums.real += rows.real;
+    sums.padded += rows.rows * rows.length;
+  }
   for (let token = 0; token < microbatch.tokens; token++) {
     for (const term of LOSS_TERMS) {
       const weight = microbatch.weights[term][token]!;
@@ -109,6 +125,8 @@ export function metricsOf(
     trained_tokens: sums.tokens,
     trained_sequences: sums.sequences,
     skipped_sequences: steps.sequences - sums.sequences,
+    padding: perToken(sums.padded - sums.real, sums.real),
+    position_padding: perToken(sums.positions - sums.tokens),
     optimizer_steps: count,
   };
 }

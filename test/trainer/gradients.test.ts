@@ -22,7 +22,10 @@ async function gradientsGraph(objective: Record<string, unknown>, isOnPolicy: bo
   const graphs = createGraphs({ model: tinyModel, objective: config, optimizer, temperature: 0.9, compile });
   opened.push(graphs);
   const samples = tinySamples(5);
-  const [microbatch] = packBatch(samples, sampleWeights(samples, config), 4096);
+  const [microbatch] = packBatch(samples, sampleWeights(samples, config), {
+    maxTokens: 4096,
+    grain: "coarse",
+  });
   const size = microbatch!.positions.length;
   const graph = await graphs.gradients(shapeOf(microbatch!, size), isOnPolicy);
   const feeds: Feeds = microbatchFeeds(microbatch!, graph);

@@ -1,15 +1,16 @@
 import fc from "fast-check";
 import { describe, expect, test } from "vitest";
-import type { Sample } from "../../core/index.js";
+import { randomStream, type Sample } from "../../core/index.js";
 import { ObjectiveConfig } from "../../trainer/index.js";
+import { bucketSize, fineSize, type Packing } from "../../trainer/microbatch-sizes.js";
 import { sampleWeights } from "../../trainer/objective-parts.js";
-import { bucketSize, type Microbatch, packBatch } from "../../trainer/pack-batch.js";
+import { type Microbatch, packBatch } from "../../trainer/pack-batch.js";
 import { tinySamples } from "./tiny.js";
 import { expectClose } from "./vectors.js";
 
 const mix = ObjectiveConfig.parse({ type: "mix" });
-const packed = (samples: Sample[], maxTokens: number): Microbatch[] =>
-  packBatch(samples, sampleWeights(samples, mix), maxTokens);
+const packed = (samples: Sample[], maxTokens: number, grain: Packing["grain"]): Microbatch[] =>
+  packBatch(samples, sampleWeights(samples, mix), { maxTokens, grain });
 
 describe("bucketSize", () => {
   test("powers of two and the numbers half-way", () => {
@@ -28,13 +29,19 @@ describe("bucketSize", () => {
     ));
 });
 
-describe("packBatch", () => {
+test("fineSize: eight sizes to each doubling, multiples of 8", () => {
+  expect([1, 8, 9, 64, 65, 100, 129, 200, 1025].map(fineSize)).toEqual([
+    8, 8, 16, 64, 72, 104, 144, 208, 1152,
+  ]);
+});
+
+describe.each(["coarse", "fine"] as const)("packBatch, %s", (grain) => {
   const batches = fc.tuple(fc.integer({ min: 1, max: 12 }), fc.nat(999), fc.constantFrom(16, 64, 4096));
 
   test("every position predicts its token, for the policy and for the teacher", () =>
     fc.assert(
       fc.property(batches, ([count, seed, maxTokens]) => {
-        for (const microbatch of packed(tinySamples(count, seed), maxTokens)) {
+        for (const microbatch of packed(tinySamples(count, seed), maxTokens, grain)) {
           const { ids, positions, targets, tokens, teacher, weights } = microbatch;
           for (let token = 0; token < tokens; token++) {
             expect(ids[positions[token]! + 1]).toBe(targets[token]);
@@ -48,7 +55,7 @@ describe("packBatch", () => {
   test("the inverse map undoes the positions", () =>
     fc.assert(
       fc.property(batches, ([count, seed, maxTokens]) => {
-        for (const { positions, inverse, tokens } of packed(tinySamples(count, seed), maxTokens)) {
+        for (const { positions, inverse, tokens } of packed(tinySamples(count, seed), maxTokens, grain)) {
           for (let token = 0; token < tokens; token++) expect(inverse[positions[token]!]).toBe(token);
           expect([...inverse].filter((at) => at < positions.length)).toHaveLength(tokens);
         }
@@ -59,7 +66,7 @@ describe("packBatch", () => {
     fc.assert(
       fc.property(batches, ([count, seed, maxTokens]) => {
         const samples = tinySamples(count, seed);
-        const microbatches = packed(samples, maxTokens);
+        const microbatches = packed(samples, maxTokens, grain);
         const all = microbatches.flatMap(({ targets, tokens }) => [...targets.subarray(0, tokens)]);
         expect(all.sort()).toEqual(samples.flatMap(({ completionIds }) => completionIds).sort());
         const sum = (term: "policy" | "distill"): number =>
@@ -71,14 +78,65 @@ describe("packBatch", () => {
     ));
 
   test("a microbatch holds no more padded tokens than allowed, unless one sample alone does", () => {
-    for (const { rows, length, sequences } of packed(tinySamples(40), 256))
+    for (const { rows, length, sequences } of packed(tinySamples(40), 256, grain))
       expect(sequences === 1 || sequences * length <= 256, `${rows} x ${length}`).toBe(true);
   });
 
   test("a sample without a prompt is refused", () => {
     const [sample] = tinySamples(1);
-    expect(() => packed([{ ...sample!, promptIds: [] }], 64)).toThrow(
+    expect(() => packed([{ ...sample!, promptIds: [] }], 64, grain)).toThrow(
       "sample 0: need a prompt of one token or more.",
     );
   });
+});
+
+describe("padding of fine packing", () => {
+  /** Groups of 8 with a prompt of their own; lengths spread as those of programs do: log-normally. */
+  function realistic(seed: number, prompt: number, completion: number): Sample[] {
+    const random = randomStream(seed, "lengths");
+    const around = (mean: number, spread: number): number[] =>
+      Array<number>(Math.max(8, Math.round(mean * Math.exp(spread * random.normal())))).fill(1);
+    return Array.from({ length: 8 }, (_, group) => {
+      const [promptIds, feedback] = [around(prompt, 0.4), around(150, 0.5)];
+      return Array.from({ length: 8 }, (__, i): Sample => {
+        const completionIds = around(completion, 0.6);
+        return {
+          ...{
+            rolloutId: `${group}-${i}`,
+            promptIds,
+            completionIds,
+            reward: i % 2,
+            advantage: (i % 2) - 0.5,
+          },
+          rolloutLogProbs: completionIds.map(() => -1),
+          teacherPromptIds: random.next() < 0.7 ? [...promptIds, ...feedback] : null,
+        };
+      });
+    }).flat();
+  }
+
+  test.each([
+    { prompt: 60, completion: 100, maxTokens: 2048 },
+    { prompt: 250, completion: 300, maxTokens: 4096 },
+    { prompt: 250, completion: 300, maxTokens: 16_384 },
+    { prompt: 400, completion: 800, maxTokens: 8192 },
+  ])(
+    "is under 15% of the real tokens: $prompt + $completion, $maxTokens",
+    ({ prompt, completion, maxTokens }) => {
+      const sums = { real: 0, padded: 0, tokens: 0, positions: 0 };
+      for (let seed = 0; seed < 5; seed++) {
+        for (const microbatch of packed(realistic(seed, prompt, completion), maxTokens, "fine")) {
+          for (const rows of [microbatch, microbatch.teacher]) {
+            sums.real += rows?.real ?? 0;
+            sums.padded += rows === null ? 0 : rows.rows * rows.length;
+            expect(rows === null || rows.rows === 1 || rows.rows * rows.length <= maxTokens).toBe(true);
+          }
+          sums.tokens += microbatch.tokens;
+          sums.positions += microbatch.positions.length;
+        }
+      }
+      expect(sums.padded / sums.real).toBeLessThan(1.15);
+      expect(sums.positions / sums.tokens).toBeLessThan(1.15);
+    },
+  );
 });

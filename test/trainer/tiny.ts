@@ -7,6 +7,7 @@ import {
   type LearnerOptions,
   ObjectiveConfig,
   OptimizerConfig,
+  type UpdateMetrics,
 } from "../../trainer/index.js";
 
 /** A policy small enough that finite differences and eager twins cost nothing: 1 layer, width 8, vocabulary 11. */
@@ -61,4 +62,10 @@ export function tinySamples(count: number, seed = 0): Sample[] {
       teacherPromptIds: random.next() < 0.7 ? ids(8, 25) : null,
     };
   });
+}
+
+/** What an update shows of learning: the same however the batch is packed. */
+export function learned(metrics: UpdateMetrics): number[] {
+  const { padding: _, position_padding: __, ...rest } = metrics;
+  return Object.values(rest);
 }

@@ -11,7 +11,8 @@ import type { Microbatch } from "../pack-batch.js";
 import { addMicrobatch } from "../update-metrics.js";
 import { layerFunctions } from "./functions.js";
 import type { GradientSums } from "./gradient-sums.js";
-import { chunkSize, type HeadFunctions, headFunctions, lossChunks, scoreChunks } from "./head-chunks.js";
+import { lossChunks, scoreChunks } from "./head-chunks.js";
+import { type HeadFunctions, headFunctions } from "./head-functions.js";
 import { applyParts, optimizerParts } from "./optimizer-parts.js";
 import { policyParts } from "./part-weights.js";
 import { backwardPass, forwardPass, type Layers } from "./passes.js";
@@ -20,7 +21,7 @@ import { backwardPass, forwardPass, type Layers } from "./passes.js";
 export function layeredComputation(options: GraphOptions): Computation {
   const parts = policyParts(options);
   const layers: Layers = { parts, functions: layerFunctions(options, parts) };
-  const head = headFunctions(options, layers, options.chunk ?? chunkSize(options.model.vocabulary));
+  const head = headFunctions(options, layers);
   const steps = optimizerParts(parts);
   const computation: Computation = {
     score: async (copy, microbatch, values) => {
@@ -30,7 +31,7 @@ export function layeredComputation(options: GraphOptions): Computation {
       return scores;
     },
     gradients: async (microbatches, values, old, sums) => {
-      const gradients = await startSums(options, layers);
+      const gradients: GradientSums = {};
       for (const microbatch of microbatches) {
         const oldLogProbs = old?.get(microbatch) ?? null;
         const refLogProbs = needsReference(options)
@@ -50,15 +51,6 @@ export function layeredComputation(options: GraphOptions): Computation {
 
 const needsReference = ({ objective }: GraphOptions): boolean =>
   "kl_coefficient" in objective && objective.kl_coefficient > 0;
-
-/** On a GPU the sums begin as zeros that are made there; in host memory all share one array, see `sumFeeds`. */
-async function startSums({ model, compile }: GraphOptions, { functions }: Layers): Promise<GradientSums> {
-  const sums: GradientSums = {};
-  if (compile.provider !== "webgpu") return sums;
-  for (const [name, shape] of Object.entries(model.shapes))
-    sums[`gradients/${name}`] = await functions.zeros(shape);
-  return sums;
-}
 
 interface Given {
   readonly microbatch: Microbatch;

@@ -5,6 +5,7 @@
 import * as tf from "@tensorflow/tfjs-core";
 import {
   type CompiledFunction,
+  type Provider,
   placeOn,
   recordFunction,
   type TensorMap,
@@ -47,7 +48,7 @@ export interface LayerFunctions {
   /** `dx` [N, D], `dh` [C, D], `inverse` [N] -> `dx` with dh added at the positions that h was gathered from. */
   scatter(count: number, chunk: number): Promise<PartFunction>;
   tables(length: number): Promise<Tables>;
-  /** A tensor of zeros where the functions compute: made there on webgpu. The caller gives it up. */
+  /** Zeros where the functions compute, made once for each shape: neither written to nor disposed of by who takes them. */
   zeros(shape: readonly number[]): Promise<Value>;
   /** One function more, kept and compiled as these are. */
   part(request: PartRequest): Promise<PartFunction>;
@@ -74,7 +75,9 @@ export function layerFunctions(options: GraphOptions, parts: PolicyParts): Layer
   const { model, compile } = options;
   const { width } = model.parts;
   const kept = keepFunctions<PartFunction>(FUNCTIONS_KEPT);
-  const placed = new Map<number, Promise<Tables>>();
+  const placements = keepFunctions<Placement>(FUNCTIONS_KEPT);
+  const placed = async (name: string, of: Parameters<typeof place>[0]): Promise<Tables> =>
+    (await placements.once(name, () => place(of, compile.provider))).values;
   const part = (request: PartRequest): Promise<PartFunction> =>
     kept.once(request.name, () => Promise.resolve(partFunction(request, compile)));
   const weightsOf = (inputs: TensorMap): TensorMap => ({
@@ -163,24 +166,22 @@ export function layerFunctions(options: GraphOptions, parts: PolicyParts): Layer
         },
         inputs: { dx: float(count, width), dh: float(chunk, width), inverse: int(count) },
       }),
-    tables: (length) => {
-      const known = placed.get(length) ?? placeTables(length, options);
-      placed.set(length, known);
-      return known;
-    },
+    tables: (length) => placed(`tables ${length}`, model.parts.tables(length)),
     zeros: async (shape) => {
-      if (compile.provider !== "webgpu") return new Float32Array(shape.reduce((a, b) => a * b, 1));
-      const made = await part({
-        name: `zeros ${shape}`,
-        fn: ({ zero }) => ({ zeros: tf.broadcastTo(zero!, [...shape]) }),
-        inputs: { zero: float(...shape.map(() => 1)) },
+      if (compile.provider !== "webgpu") return sharedZeros(shape.reduce((x, y) => x * y, 1));
+      const made = await placements.once(`zeros ${shape}`, async () => {
+        const fill = await part({
+          name: `zeros ${shape}`,
+          fn: ({ zero }) => ({ zeros: tf.broadcastTo(zero!, [...shape]) }),
+          inputs: { zero: float(...shape.map(() => 1)) },
+        });
+        return placement(await fill.run(0, { zero: Float32Array.of(0) }));
       });
-      return (await made.run(0, { zero: Float32Array.of(0) })).zeros!;
+      return made.values.zeros!;
     },
     dispose: async () => {
       await kept.dispose();
-      for (const tables of placed.values()) disposeAll(Object.values(await tables));
-      placed.clear();
+      await placements.dispose();
     },
   };
 }
@@ -194,13 +195,39 @@ export const addedTo = (inputs: TensorMap, gradients: TensorMap): Record<string,
     ]),
   );
 
-function placeTables(length: number, { model, compile }: GraphOptions): Promise<Tables> {
-  const tables = Object.entries(model.parts.tables(length));
-  return placeOn(
-    compile.provider,
-    Object.fromEntries(tables.map(([key, { data }]) => [key, data])),
-    Object.fromEntries(tables.map(([key, { shape }]) => [key, float(...shape)])),
+/** Values that stay where the functions compute. */
+interface Placement {
+  readonly values: Tables;
+  dispose(): Promise<void>;
+}
+
+async function place(
+  tables: Readonly<Record<string, { data: Float32Array; shape: readonly number[] }>>,
+  provider: Provider,
+): Promise<Placement> {
+  const entries = Object.entries(tables);
+  const values = await placeOn(
+    provider,
+    Object.fromEntries(entries.map(([key, { data }]) => [key, data])),
+    Object.fromEntries(entries.map(([key, { shape }]) => [key, float(...shape)])),
   );
+  return placement(values);
+}
+
+const placement = (values: Tables): Placement => ({
+  values,
+  dispose: () => {
+    disposeAll(Object.values(values));
+    return Promise.resolve();
+  },
+});
+
+let zeros = new Float32Array(0);
+
+/** Zeros in host memory, of which all callers share one array. */
+function sharedZeros(size: number): Float32Array {
+  if (zeros.length < size) zeros = new Float32Array(size);
+  return zeros.subarray(0, size);
 }
 
 function partFunction(

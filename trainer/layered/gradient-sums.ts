@@ -2,26 +2,22 @@
 import type { Value } from "../../tensor/index.js";
 import type { Values } from "../computation.js";
 import { disposeAll } from "../learner-state.js";
+import type { LayerFunctions } from "./functions.js";
 import type { PartWeights } from "./part-weights.js";
 
 /** `gradients/` by full name; a parameter that nothing has been added to is absent. */
 export type GradientSums = Record<string, Value>;
 
-let zeros = new Float32Array(0);
-
-/** Zeros of which all callers share one array: never written to. */
-function sharedZeros(size: number): Float32Array {
-  if (zeros.length < size) zeros = new Float32Array(size);
-  return zeros.subarray(0, size);
-}
-
 /** The sums of a part so far, as the feeds `sum/` of its function. */
-export function sumFeeds(part: PartWeights, sums: GradientSums): Record<string, Value> {
-  const feeds = part.parameters.flatMap(({ name, local, shape, isLearned }) => {
-    const size = shape.reduce((a, b) => a * b, 1);
-    return isLearned ? [[`sum/${local}`, sums[`gradients/${name}`] ?? sharedZeros(size)] as const] : [];
-  });
-  return Object.fromEntries(feeds);
+export async function sumFeeds(
+  { parameters }: PartWeights,
+  sums: GradientSums,
+  { zeros }: LayerFunctions,
+): Promise<Record<string, Value>> {
+  const feeds: Record<string, Value> = {};
+  for (const { name, local, shape, isLearned } of parameters)
+    if (isLearned) feeds[`sum/${local}`] = sums[`gradients/${name}`] ?? (await zeros(shape));
+  return feeds;
 }
 
 /** Puts the outputs `gradients/` of a part's function in place of the sums that it was fed. */

@@ -55,7 +55,8 @@ export async function backwardPass(
   for (let index = parts.layers.length - 1; index >= 0; index--) {
     const part = parts.layers[index]!;
     const x = inputs.pop()!;
-    const feeds = { ...weightFeeds(part, "weights", values), ...sumFeeds(part, sums), ...tables, x, dy };
+    const before = await sumFeeds(part, sums, functions);
+    const feeds = { ...weightFeeds(part, "weights", values), ...before, ...tables, x, dy };
     const { dx, ...gradients } = await layer.run(index, feeds);
     takeSums(part, sums, gradients);
     disposeAll([x, dy]);
@@ -63,7 +64,8 @@ export async function backwardPass(
   }
   if (isLearned(parts.embedding)) {
     const embed = await functions.embedBackward(rows);
-    const feeds = { ...sumFeeds(parts.embedding, sums), ids: rows.ids, dx: dy };
+    const before = await sumFeeds(parts.embedding, sums, functions);
+    const feeds = { ...before, ids: rows.ids, dx: dy };
     takeSums(parts.embedding, sums, await embed.run(0, feeds));
   }
   disposeAll([dy]);
