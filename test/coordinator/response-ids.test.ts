@@ -123,7 +123,8 @@ test("the rollouts file counts the sampler's tokens and holds their text", () =>
 
 test("the packed batch trains those ids, each where it follows its own prompt, for the policy and for its teacher", () => {
   const { objective, optimizer } = run.config;
-  const packed = packBatch(samples, sampleWeights(samples, objective), optimizer.microbatch_tokens);
+  const packing = { maxTokens: optimizer.microbatch_tokens, grain: "fine" } as const;
+  const packed = packBatch(samples, sampleWeights(samples, objective), packing);
   const targets = packed.flatMap(({ targets, tokens }) => [...targets.subarray(0, tokens)]);
   const sampled = rows.map(idsOf);
   expect(targets.length).toBe(sampled.flat().length);
