@@ -48,11 +48,19 @@ function chunkContext(
 const byRow = (x: tf.Tensor): tf.Tensor => tf.reshape(tf.transpose(x, [0, 2, 1]), [x.shape[2]!, x.shape[1]!]);
 
 /**
- * A projection with its adapter: [1, out, M]. A CPU packs the right operand of a product before it multiplies; this way
- * round that is the small one, and the matrix is read once, as it stands. The leading 1 keeps ONNX Runtime from turning
- * the product round again.
+ * W x for W [out, in]: [1, out, M]. A CPU packs the right operand of a product before it multiplies; this way round that is
+ * the small one, and the matrix is read once, as it stands. The leading 1 keeps ONNX Runtime from turning the product round
+ * again. A single token is a product of a vector, which has a kernel of its own that reads as fast as memory gives.
  * @param x - [1, M, in], or [1, in, M] where `isColumn`
  */
+function product(weight: tf.Tensor, x: tf.Tensor, isColumn = false): tf.Tensor {
+  const [out, width] = weight.shape as [number, number];
+  if (x.size > width) return tf.matMul(weight, x, false, !isColumn);
+  const row = tf.matMul(tf.reshape(x, [1, width]) as tf.Tensor2D, weight as tf.Tensor2D, false, true);
+  return tf.reshape(row, [1, out, 1]);
+}
+
+/** A projection with its adapter, see `product`: [1, out, M]. */
 function project(
   x: tf.Tensor,
   weights: Weights,
@@ -60,11 +68,11 @@ function project(
   { lora }: DecoderConfig,
   isColumn = false,
 ): tf.Tensor {
-  const product = tf.matMul(weights[`${name}.weight`]!, x, false, !isColumn);
+  const own = product(weights[`${name}.weight`]!, x, isColumn);
   const down = weights[loraA(name)];
-  if (lora === undefined || down === undefined) return product;
-  const narrow = tf.mul(tf.matMul(down, x, false, !isColumn), loraScale(lora)); // [1, rank, M]
-  return tf.add(product, tf.matMul(weights[loraB(name)]!, narrow));
+  if (lora === undefined || down === undefined) return own;
+  const narrow = tf.mul(product(down, x, isColumn), loraScale(lora)); // [1, rank, M]
+  return tf.add(own, product(weights[loraB(name)]!, narrow, true));
 }
 
 /** Heads of the new tokens: scaled queries [M, H, E], keys and values [M, K, E]; queries and keys after RoPE. */
@@ -75,9 +83,9 @@ function newHeads(
   { config, cos, sin }: ChunkContext,
 ): { query: tf.Tensor; key: tf.Tensor; value: tf.Tensor } {
   const heads = (name: "q" | "k" | "v", count: number): tf.Tensor => {
-    const product = byRow(project(normed, weights, `${at}.${name}_proj`, config));
+    const projected = byRow(project(normed, weights, `${at}.${name}_proj`, config));
     const bias = weights[`${at}.${name}_proj.bias`];
-    const split = tf.reshape(bias ? tf.add(product, bias) : product, [-1, count, config.headDim]);
+    const split = tf.reshape(bias ? tf.add(projected, bias) : projected, [-1, count, config.headDim]);
     const norm = weights[`${at}.${name}_norm.weight`];
     return norm ? rmsNorm(split, norm, config.normEpsilon) : split;
   };
@@ -172,5 +180,5 @@ export function decodeChunk(
 export function chunkLogits(weights: Weights, hidden: tf.Tensor2D, config: DecoderConfig): tf.Tensor2D {
   const head = weights["lm_head.weight"] ?? weights["model.embed_tokens.weight"]!;
   const normed = rmsNorm(hidden, weights["model.norm.weight"]!, config.normEpsilon);
-  return byRow(tf.matMul(head, tf.expandDims(normed, 0), false, true)) as tf.Tensor2D;
+  return byRow(product(head, tf.expandDims(normed, 0))) as tf.Tensor2D;
 }

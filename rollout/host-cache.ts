@@ -53,14 +53,19 @@ export async function createHostCache(runner: RunnerOptions): Promise<KeyValueCa
         }
       });
     },
-    step: async (ids, positions) => {
+    step: async (ids, positions, draws) => {
       const longest = positions.reduce((a, b) => Math.max(a, b));
       const length = resize(longest + 1);
       used = longest + 1;
-      const cache = Object.fromEntries(names.map((name, index) => [name, rows[index]!.data()]));
-      const outputs = await steps.run(length, { ...cache, ids, positions });
+      const count = steps.slots(draws.findLastIndex((draw) => draw !== null) + 1);
+      const [firstIds, firstPositions] = [ids.subarray(0, count), positions.subarray(0, count)];
+      const size = count * keyValueHeads * length * headDim;
+      const cache = Object.fromEntries(
+        names.map((name, index) => [name, rows[index]!.data().subarray(0, size)]),
+      );
+      const outputs = await steps.run(count, length, { ...cache, ids: firstIds, positions: firstPositions });
       rows.forEach((entries, index) => {
-        entries.writeColumn(asFloats(outputs[names[index]!]), positions, keyValueHeads); // [S, K, E]
+        entries.writeColumn(asFloats(outputs[names[index]!]), firstPositions, keyValueHeads); // [S, K, E]
       });
       return { logits: asFloats(outputs.logits) };
     },

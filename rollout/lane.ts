@@ -21,11 +21,13 @@ export interface SamplingEngine {
   /**
    * Weights of the requests that begin from now on, under their Hugging Face names. What has begun ends with the weights
    * it began with, and what comes after waits for that: a completion is drawn from one policy.
+   * @throws Error for other values of the `base`
    */
   setWeights(weights: Readonly<Record<string, Value>>): void;
   /**
    * Queues a request; it is drawn beside all others, as slots come free. Requests begin in the order in which they came.
-   * What a request draws depends on its own fields alone, not on its neighbours.
+   * What a request draws depends on its own fields alone, not on its neighbours; with a `base` its neighbours may change
+   * the rounding of its log-probs.
    * @throws Error before the first `setWeights`
    */
   start(request: CompletionRequest, handlers: CompletionHandlers): StartedRequest;
@@ -67,7 +69,12 @@ export async function createLane(options: EngineOptions): Promise<SamplingEngine
   return {
     shape,
     decodeSteps,
-    setWeights: (weights) => loop.setWeights({ ...base, ...weights }),
+    setWeights: (weights) => {
+      const changed = Object.keys(base ?? {}).find((name) => (weights[name] ?? base![name]) !== base![name]);
+      if (changed !== undefined)
+        throw new Error(`setWeights: ${changed} is of the base, which never changes`);
+      loop.setWeights({ ...base, ...weights });
+    },
     start,
     sample: (groups, sampling, onFinished) => sampleGroups(start, groups, sampling, onFinished, decodeSteps),
     dispose: async () => {

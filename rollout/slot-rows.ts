@@ -8,7 +8,7 @@ export interface SlotRows {
   resize(length: number, used: number): void;
   /** Entries [n, E] of a row from position 0 on. */
   write(row: number, entries: Float32Array): void;
-  /** One entry for each row: `entries` [N, E], at the position of the row's slot, of `rowsPerSlot` rows each. */
+  /** One entry for each row of the first slots, as many as there are positions: `entries` [n, E], at its slot's position. */
   writeColumn(entries: Float32Array, positions: Int32Array, rowsPerSlot: number): void;
 }
 
@@ -34,7 +34,7 @@ export function createSlotRows(rows: number, longest: number, width: number): Sl
     write: (row, entries) => all.set(entries, row * length * width),
     writeColumn: (entries, positions, rowsPerSlot) => {
       let source = 0;
-      for (let row = 0; row < rows; row++) {
+      for (let row = 0; row < positions.length * rowsPerSlot; row++) {
         const target = (row * length + positions[Math.floor(row / rowsPerSlot)]!) * width;
         for (let i = 0; i < width; i++) all[target + i] = entries[source++]!;
       }

@@ -1,4 +1,4 @@
-/** The decoding step on cpu: one graph for each cache length, compiled when it is first needed. */
+/** The decoding step on cpu, compiled for few shapes. */
 import { decodingSpecs, weightSpecs } from "../policy/index.js";
 import { type CompiledFunction, compile, type TracedFunction, type Value } from "../tensor/index.js";
 import {
@@ -9,35 +9,42 @@ import {
   stepFunction,
   stepSpecs,
 } from "./decode-graphs.js";
-import { type RunnerOptions, releaseAll } from "./key-value-cache.js";
+import { type RunnerOptions, type RunnerShape, releaseAll } from "./key-value-cache.js";
+
+/** Columns that a CPU multiplies at once: up to here a step of more slots takes hardly longer. */
+const VECTOR = 16;
 
 type Values = Readonly<Record<string, Value>>;
 
 export interface StepGraphs {
   useWeights(weights: Values): Promise<void>;
-  /** One step at a cache of this length; `feeds` are ids, positions and the cache. */
-  run(length: number, feeds: Values): Promise<Record<string, Value>>;
+  /** How many slots a step computes, from the first on, so that the last one that is in use is among them. */
+  slots(inUse: number): number;
+  /** One step of the first `slots` slots at a cache of this length; `feeds` are ids, positions and the cache. */
+  run(slots: number, length: number, feeds: Values): Promise<Record<string, Value>>;
   dispose(): Promise<void>;
 }
 
-function graphsByLength(
-  { provider, threads, base = {} }: RunnerOptions,
+/** Graphs by slots and cache length, compiled when they are first needed. */
+function graphsByShape(
+  { provider, threads, base = {}, shape }: RunnerOptions,
   fn: TracedFunction,
-  specsAt: (cacheLength: number) => Specs,
-): { at(length: number): Promise<CompiledFunction>; dispose(): Promise<void> } {
-  const graphs = new Map<number, Promise<CompiledFunction>>();
+  specsOf: (shape: RunnerShape) => Specs,
+): { at(slots: number, cacheLength: number): Promise<CompiledFunction>; dispose(): Promise<void> } {
+  const graphs = new Map<string, Promise<CompiledFunction>>();
   return {
-    at: (length) => {
+    at: (slots, cacheLength) => {
+      const key = `decode ${slots} x ${cacheLength}`;
       const graph =
-        graphs.get(length) ??
-        compile(fn, specsAt(length), {
+        graphs.get(key) ??
+        compile(fn, specsOf({ ...shape, slots, cacheLength }), {
           provider,
           deterministic: true,
           bound: base,
-          name: `decode ${length}`,
+          name: key,
           ...(threads === undefined ? {} : { threads }),
         });
-      graphs.set(length, graph);
+      graphs.set(key, graph);
       return graph;
     },
     dispose: async () => {
@@ -49,9 +56,7 @@ function graphsByLength(
 /** Steps on a copy of the weights that is laid out for them: the fastest, for a policy that is small. */
 export async function laidOutSteps(runner: RunnerOptions): Promise<StepGraphs> {
   const { config, shape, provider, threads } = runner;
-  const graphs = graphsByLength(runner, stepFunction(config), (cacheLength) =>
-    stepSpecs(config, { ...shape, cacheLength }),
-  );
+  const graphs = graphsByShape(runner, stepFunction(config), (own) => stepSpecs(config, own));
   const layOut = await compile(layOutFunction(config), weightSpecs(config), {
     provider,
     deterministic: true,
@@ -65,7 +70,8 @@ export async function laidOutSteps(runner: RunnerOptions): Promise<StepGraphs> {
       releaseAll(laidOut);
       laidOut = await layOut.run({ ...weights });
     },
-    run: async (length, feeds) => (await graphs.at(length)).run({ ...laidOut, ...feeds }),
+    slots: () => shape.slots,
+    run: async (slots, length, feeds) => (await graphs.at(slots, length)).run({ ...laidOut, ...feeds }),
     dispose: async () => {
       releaseAll(laidOut);
       await layOut.dispose();
@@ -74,19 +80,26 @@ export async function laidOutSteps(runner: RunnerOptions): Promise<StepGraphs> {
   };
 }
 
-/** Steps on the base as it stands, with what is learned beside it: no second copy of anything. */
+/**
+ * Steps on the base as it stands, with what is learned beside it: no second copy of anything. A step of a large policy takes
+ * long, so where few slots are in use it computes few: by 1, by 16, and by twice that. Their kernels may round differently.
+ */
 export function standingSteps(runner: RunnerOptions): StepGraphs {
   const { config, shape, base = {} } = runner;
-  const graphs = graphsByLength(runner, standingStepFunction(config), (cacheLength) =>
-    standingStepSpecs(config, { ...shape, cacheLength }),
-  );
+  const graphs = graphsByShape(runner, standingStepFunction(config), (own) => standingStepSpecs(config, own));
   const own = Object.keys(weightSpecs(config)).filter((name) => base[name] === undefined);
   let weights: Values = {};
   return {
     useWeights: async (next) => {
       weights = Object.fromEntries(own.map((name) => [name, next[name]!]));
     },
-    run: async (length, feeds) => (await graphs.at(length)).run({ ...weights, ...feeds }),
+    slots: (inUse) => {
+      if (inUse <= 1) return 1;
+      let slots = VECTOR;
+      while (slots < inUse) slots *= 2;
+      return Math.min(slots, shape.slots);
+    },
+    run: async (slots, length, feeds) => (await graphs.at(slots, length)).run({ ...weights, ...feeds }),
     dispose: () => graphs.dispose(),
   };
 }

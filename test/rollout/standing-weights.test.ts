@@ -17,7 +17,7 @@ import {
 } from "../../policy/index.js";
 import { createEngine, type SampledSequence, type SamplingEngine } from "../../rollout/index.js";
 import { createPartPrefill, PART_TOKENS } from "../../rollout/prompt-parts.js";
-import type { FileTensor } from "../../tensor/index.js";
+import type { FileTensor, Value } from "../../tensor/index.js";
 
 const folder = mkdtempSync(join(tmpdir(), "retort-standing-"));
 const opened: SamplingEngine[] = [];
@@ -88,7 +88,7 @@ async function sampled(
 async function open(
   config: DecoderConfig,
   base: Record<string, FileTensor>,
-  adapter: HostWeights,
+  adapter: Readonly<Record<string, Value>>,
   promptLength = 300,
 ): Promise<SamplingEngine> {
   const shape = { slots: 3, promptLength, cacheLength: promptLength + 30 };
@@ -145,6 +145,52 @@ describe.each(["llama", "qwen2", "qwen3"])("a %s policy whose weights stand in a
       (await sampled(engine, prompts, 0)).map(({ completionIds }) => completionIds);
     expect(await ids(standing)).toEqual(await ids(laidOut));
   });
+});
+
+test("40 slots that empty one by one, in steps of 40, 32, 16 and one slot, keep the log-probs within 1e-4", async () => {
+  const { config, weights, base } = policyOf("qwen3");
+  const shape = { slots: 40, promptLength: 8, cacheLength: 64 };
+  const engine = await createEngine({ config, shape, provider: "cpu", threads: 1, base });
+  opened.push(engine);
+  const samples = Array.from({ length: 40 }, (_, i) => i);
+  const sequences: SampledSequence[] = [];
+  await Promise.all(
+    samples.map(
+      (sample) =>
+        new Promise<void>((resolve, reject) => {
+          const request = { promptIds: [7, 18, 49], randomKey: "a", samples: [sample], seed: 4 };
+          const draw = { temperature: 1, topP: 1, topK: 0, stopIds: [] };
+          // The first sample is in the first slot: the longest, so that it ends alone.
+          const maxNewTokens = sample === 0 ? 50 : 2 + sample;
+          engine.start(
+            { ...request, ...draw, maxNewTokens },
+            {
+              onFinished: (completion) => {
+                sequences.push({ group: 0, ...completion });
+                resolve();
+              },
+              onError: reject,
+            },
+          );
+        }),
+    ),
+  );
+  const rows = sequences.map(({ completionIds }) => [7, 18, 49, ...completionIds]);
+  const scored = await scoreIds({ config, weights }, rows, { provider: "cpu", threads: 1 });
+  sequences.forEach(({ rolloutLogProbs }, i) => {
+    const own = scored[i]!.slice(2);
+    expect(own.length).toBe(rolloutLogProbs.length);
+    expect(Math.max(...own.map((logProb, t) => Math.abs(logProb - rolloutLogProbs[t]!)))).toBeLessThan(1e-4);
+  });
+  expect(sequences.at(-1)!.completionIds.length).toBe(50);
+});
+
+test("other values for weights that never change are refused, not ignored", async () => {
+  const { config, weights, base } = policyOf("llama");
+  const engine = await open(config, base, base, 20);
+  expect(() => engine.setWeights(weights)).toThrow(
+    "setWeights: model.embed_tokens.weight is of the base, which never changes",
+  );
 });
 
 describe("prompts that begin alike", () => {
