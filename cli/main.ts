@@ -5,6 +5,7 @@ import { join } from "node:path";
 import { Command, CommanderError } from "commander";
 import { packageRoot } from "../core/index.js";
 import { configCommand } from "./config.js";
+import { devicesCommand } from "./devices.js";
 import { evalCommand } from "./eval.js";
 import { exitCodeOf, explain } from "./exit.js";
 import { exportCommand } from "./export.js";
@@ -43,6 +44,7 @@ Data goes to stdout; progress and messages go to stderr.`,
 for (const command of [
   trainCommand(),
   planCommand(),
+  devicesCommand(),
   evalCommand(),
   generateCommand(),
   scoreCommand(),

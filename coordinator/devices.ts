@@ -1,7 +1,7 @@
 import { existsSync } from "node:fs";
 import { ConfigError } from "../core/index.js";
 import type { DeviceChoice } from "../policy/run-config.js";
-import { availableProviders, type Provider } from "../tensor/index.js";
+import { isSoftwareVulkan, type Provider, providerStates } from "../tensor/index.js";
 
 /**
  * What computes a policy. `auto` is cuda or webgpu where a session really opens there, else cpu; a software GPU (tests run
@@ -11,22 +11,19 @@ import { availableProviders, type Provider } from "../tensor/index.js";
 export async function chooseProvider(device: DeviceChoice): Promise<Provider> {
   if (device === "cpu" || device === "tensorflow") return device;
   if (device === "auto" && !hasGpuDevice()) return "cpu";
-  const available = await availableProviders();
+  const states = await providerStates();
+  const available = states.filter(({ works }) => works).map(({ provider }) => provider);
   if (device === "auto") {
     if (available.includes("cuda")) return "cuda";
-    const isSoftware = process.env.VK_DRIVER_FILES?.includes("swiftshader") ?? false;
-    return available.includes("webgpu") && !isSoftware ? "webgpu" : "cpu";
+    return available.includes("webgpu") && !isSoftwareVulkan() ? "webgpu" : "cpu";
   }
   if (available.includes(device)) return device;
-  const fix =
-    device === "cuda"
-      ? "ONNX Runtime's CUDA libraries come with `npm_config_onnxruntime_node_install=cuda12 npm ci` on Linux x64 with a CUDA 12 GPU."
-      : "WebGPU needs a Vulkan, Metal or Direct3D 12 driver.";
+  const { reason, fix } = states.find(({ provider }) => provider === device)!;
   throw new ConfigError({
     at: "policy.device",
     got: device,
-    need: `one that works here (${available.join(", ")})`,
-    fix,
+    need: `one that works here (${available.join(", ")}; ${device}: ${reason})`,
+    fix: `${fix} \`retort devices\` tells more.`,
   });
 }
 

@@ -92,7 +92,7 @@ export function unary(graph: Graph, op: string, x: Value, type: ElementType = x.
   return expand(graph, graph.node(op, [source], { shape: source.shape, type }), x.shape);
 }
 
-const ONNX_TYPE: Record<ElementType, number> = { float32: 1, int32: 6, int64: 7, bool: 9 };
+const ONNX_TYPE: Record<ElementType, number> = { float32: 1, int32: 6, int64: 7, bool: 9, float16: 10 };
 /** ONNX's number for an element type (TensorProto.DataType). */
 export const onnxType = (type: ElementType): number => ONNX_TYPE[type];
 
@@ -100,7 +100,7 @@ export const onnxType = (type: ElementType): number => ONNX_TYPE[type];
 export function cast(graph: Graph, x: Value, type: ElementType): Value {
   if (x.type === type) return x;
   const fill = fillOf(x);
-  if (fill !== undefined) {
+  if (fill !== undefined && type !== "float16") {
     const converted =
       type === "bool" ? Number(fill !== 0) : type === "float32" ? Math.fround(fill) : Math.trunc(fill);
     return graph.fill(converted, x.shape, type);

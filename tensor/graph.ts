@@ -3,8 +3,11 @@
  * recorded (the same op on the same inputs is one node); what no output needs is dropped when the graph is written.
  */
 
-/** ONNX element types that occur in a recorded graph. tfjs knows no int64: it appears only as ONNX's index type. */
-export type ElementType = "float32" | "int32" | "bool" | "int64";
+/**
+ * ONNX element types that occur in a recorded graph. tfjs knows no int64: it appears only as ONNX's index type. Nor does it
+ * know float16: to tfjs such a value is float32, see half-precision.ts.
+ */
+export type ElementType = "float32" | "float16" | "int32" | "bool" | "int64";
 
 export type Attribute =
   | { readonly int: number }

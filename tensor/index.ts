@@ -6,7 +6,14 @@ export {
   type RecordedFunction,
   recordFunction,
 } from "./compile.js";
-export { availableProviders, softwareVulkanEnvironment } from "./devices.js";
+export {
+  availableProviders,
+  hasHalfPrecision,
+  isSoftwareVulkan,
+  type ProviderState,
+  providerStates,
+  softwareVulkanEnvironment,
+} from "./devices.js";
 export {
   type LossWithExtras,
   stopGradient,

@@ -32,6 +32,9 @@ const ARRAY_OF: Record<
   (fill: number, length: number) => Exclude<Constant, { fill: number }>["data"]
 > = {
   float32: (fill, length) => new Float32Array(length).fill(fill),
+  float16: () => {
+    throw new Error("a constant of a recorded graph is never float16: it is cast where it is used");
+  },
   int32: (fill, length) => new Int32Array(length).fill(fill),
   int64: (fill, length) => new BigInt64Array(length).fill(BigInt(fill)),
   bool: (fill, length) => new Uint8Array(length).fill(fill),

@@ -112,6 +112,7 @@ interface EngineInternals {
 
 const DTYPES: Record<ElementType, tf.DataType> = {
   float32: "float32",
+  float16: "float32",
   int32: "int32",
   bool: "bool",
   int64: "int32",

@@ -1,0 +1,45 @@
+import { mkdtempSync, rmSync, writeFileSync } from "node:fs";
+import { tmpdir } from "node:os";
+import { dirname, join } from "node:path";
+import { describe, expect, test } from "vitest";
+import type { DeviceRow } from "../../coordinator/check-devices.js";
+import { softwareVulkanEnvironment } from "../../tensor/index.js";
+import { isWebgpuHere } from "../tensor/webgpu.js";
+import { retort } from "./retort.js";
+
+const hasWebgpu = await isWebgpuHere();
+
+describe.skipIf(!hasWebgpu)("retort devices (skipped without webgpu)", () => {
+  test("checks what is there, tells what is missing and how to get it, and exits 0", async () => {
+    const { code, stdout } = await retort(["devices", "--json"], { env: softwareVulkanEnvironment() ?? {} });
+    const rows = JSON.parse(stdout) as DeviceRow[];
+    expect(code).toBe(0);
+    expect(rows.map(({ device }) => device)).toEqual(["cpu", "webgpu", "cuda", "tensorflow"]);
+    const [cpu, webgpu, ...others] = rows as [DeviceRow, DeviceRow, ...DeviceRow[]];
+    expect([cpu.status, webgpu.status, cpu.check!.log_prob_gap]).toEqual(["ok", "ok", 0]);
+    // another order of summation than the cpu's: not the same bits, and not another policy
+    expect(webgpu.check!.log_prob_gap).toBeGreaterThan(0);
+    expect(webgpu.check!.log_prob_gap).toBeLessThan(webgpu.check!.log_prob_bound);
+    for (const { check } of [cpu, webgpu]) {
+      expect(check!.sampling_tokens_per_s).toBeGreaterThan(1);
+      expect(check!.training_tokens_per_s).toBeGreaterThan(1);
+    }
+    for (const { status, reason, fix } of others.filter((row) => row.status !== "ok")) {
+      expect(status).toBe("missing");
+      expect(reason).toMatch(/not downloaded|is installed/);
+      expect(fix).toMatch(/npm/);
+    }
+  }, 240_000);
+});
+
+test("a device that is not there ends with exit code 2, why, and what to do", async () => {
+  const none = { VK_DRIVER_FILES: "/nowhere.json", VK_ICD_FILENAMES: "/nowhere.json" };
+  const ids = join(mkdtempSync(join(tmpdir(), "cli-devices-")), "ids.jsonl");
+  writeFileSync(ids, '{"ids":[3,4,5]}\n');
+  const policy = ["--policy", "test/vectors/policies/llama", "--ids", ids];
+  const { code, stderr } = await retort(["score", ...policy, "--device", "webgpu"], { env: none });
+  rmSync(dirname(ids), { recursive: true });
+  expect(code).toBe(2);
+  expect(stderr).toMatch(/policy\.device: need one that works here \(cpu.*webgpu: Failed to get a WebGPU adapter.*got "webgpu"/);
+  expect(stderr).toMatch(/libvulkan1.*retort devices/);
+});
