@@ -40,6 +40,8 @@ test("a device that is not there ends with exit code 2, why, and what to do", as
   const { code, stderr } = await retort(["score", ...policy, "--device", "webgpu"], { env: none });
   rmSync(dirname(ids), { recursive: true });
   expect(code).toBe(2);
-  expect(stderr).toMatch(/policy\.device: need one that works here \(cpu.*webgpu: Failed to get a WebGPU adapter.*got "webgpu"/);
+  expect(stderr).toMatch(
+    /policy\.device: need one that works here \(cpu.*webgpu: Failed to get a WebGPU adapter.*got "webgpu"/,
+  );
   expect(stderr).toMatch(/libvulkan1.*retort devices/);
 });
