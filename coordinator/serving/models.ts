@@ -1,15 +1,8 @@
 /** What is served under which name: the policy, and adapters on it that are loaded while it runs. */
 import { ConfigError } from "../../core/index.js";
-import {
-  type DecoderConfig,
-  type HostWeights,
-  mergedWeights,
-  type PolicyFolder,
-  readAdapter,
-  readAdapterConfig,
-  readPolicy,
-} from "../../policy/index.js";
+import { type DecoderConfig, openWeights, readAdapterConfig } from "../../policy/index.js";
 import { RequestError } from "../../verifiers/service/request-error.js";
+import { type StoredWeights, storedWeights } from "../stored-weights.js";
 import type { Engines } from "./engines.js";
 import { Gate } from "./gate.js";
 
@@ -30,27 +23,27 @@ interface Entry {
 export class Models {
   readonly #engines: Engines;
   readonly #base: string;
-  #policy: Pick<PolicyFolder, "config" | "weights">;
+  #policy: StoredWeights;
   readonly #entries = new Map<string, Entry>();
   readonly #maxAdapters: number;
 
   constructor(
     engines: Engines,
-    policy: Pick<PolicyFolder, "folder" | "config" | "weights">,
-    options: { readonly name: string; readonly maxAdapters: number },
+    policy: StoredWeights,
+    options: { readonly name: string; readonly folder: string; readonly maxAdapters: number },
   ) {
-    const { name, maxAdapters } = options;
+    const { name, folder, maxAdapters } = options;
     this.#engines = engines;
     this.#policy = policy;
     this.#base = name;
     this.#maxAdapters = maxAdapters;
-    const model = { name, folder: policy.folder, parent: null, version: "initial" };
+    const model = { name, folder, parent: null, version: "initial" };
     this.#entries.set(name, { model, gate: new Gate() });
   }
 
   /** Starts the policy's own engine. */
   open(): Promise<void> {
-    return this.#engines.use(this.#base, this.#policy.weights);
+    return this.#engines.use(this.#base, this.#policy);
   }
 
   get all(): readonly ServedModel[] {
@@ -81,11 +74,11 @@ export class Models {
         "Unload the adapters first: they were loaded onto the old weights.",
       );
     const paused = entry.gate.inside;
-    const { config, weights } = readPolicy(path);
-    checkShape(config, this.#policy.config, path);
+    const stored = await storedWeights(openWeights(path), true);
+    checkShape(stored.source.config, this.#policy.source.config, path);
     const changed = entry.gate.alone(async () => {
-      await this.#engines.use(this.#base, weights);
-      this.#policy = { ...this.#policy, weights };
+      await this.#engines.use(this.#base, stored);
+      this.#policy = stored;
       entry.model = { ...entry.model, folder: path, version };
     });
     abort();
@@ -107,8 +100,8 @@ export class Models {
         `${this.#maxAdapters} adapters are loaded: unload one, or serve with more --max-adapters.`,
       );
     const model: ServedModel = { name, folder: path, parent: this.#base, version: name };
-    const weights = this.#adapted(path);
-    const load = (): Promise<void> => this.#engines.use(name, weights);
+    const stored = this.#adapted(path);
+    const load = (): Promise<void> => this.#engines.use(name, stored);
     if (known !== undefined) return known.gate.alone(load);
     const entry = { model, gate: new Gate() };
     await entry.gate.alone(async () => {
@@ -133,11 +126,16 @@ export class Models {
     await entry.gate.alone(async () => this.#engines.release(name));
   }
 
-  /** The policy with an adapter added in. @throws ConfigError for an adapter of another policy */
-  #adapted(path: string): HostWeights {
-    const { config, weights } = this.#policy;
-    const adapted = { ...config, lora: readAdapterConfig(path).lora };
-    return mergedWeights(weights, readAdapter(path, adapted), adapted);
+  /** The policy with an adapter on it. @throws ConfigError for a folder that is none; RequestError where it has one already */
+  #adapted(path: string): StoredWeights {
+    const { source, base } = this.#policy;
+    if (source.adapter !== null)
+      throw new RequestError(
+        400,
+        "model",
+        "What is served is itself an adapter: serve its base to load others.",
+      );
+    return { base, source: { ...source, adapter: { folder: path, lora: readAdapterConfig(path).lora } } };
   }
 
   #entry(name: string): Entry {

@@ -2,11 +2,12 @@
 import { basename, resolve } from "node:path";
 import type { FastifyReply, FastifyRequest } from "fastify";
 import { ConfigError } from "../../core/index.js";
-import { readPolicy } from "../../policy/index.js";
+import { openPolicy } from "../../policy/index.js";
 import type { DeviceChoice } from "../../policy/run-config.js";
 import { checkAddress, type FrameOptions, HttpFrame } from "../../verifiers/service/http-frame.js";
 import { chooseProvider } from "../devices.js";
 import { openSamplingHost } from "../policy-host.js";
+import { storedWeights } from "../stored-weights.js";
 import { Engines } from "./engines.js";
 import { PolicyMetrics } from "./metrics.js";
 import { Models } from "./models.js";
@@ -55,7 +56,7 @@ const USUAL_CONTEXT = 4096;
  */
 export async function startPolicyService(options: PolicyServiceOptions): Promise<PolicyService> {
   checkAddress(options);
-  const policy = readPolicy(options.policy);
+  const policy = openPolicy(options.policy);
   const { config, tokenizer } = policy;
   const context = options.context ?? Math.min(config.maxPositions, USUAL_CONTEXT);
   if (context > config.maxPositions)
@@ -71,7 +72,8 @@ export async function startPolicyService(options: PolicyServiceOptions): Promise
   const name = options.name ?? basename(resolve(options.policy));
   const load = { underWay: 0 };
   const metrics = new PolicyMetrics(() => load.underWay);
-  const models = new Models(engines, policy, { name, maxAdapters });
+  const stored = await storedWeights(policy.source, true);
+  const models = new Models(engines, stored, { name, folder: policy.folder, maxAdapters });
   const frame = new HttpFrame(options, {
     openRoutes: OPEN_ROUTES,
     routes: ROUTES,
