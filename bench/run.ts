@@ -4,7 +4,7 @@ import { tmpdir } from "node:os";
 import { join } from "node:path";
 import type { Cell } from "./cells.js";
 import { type CellResult, duel } from "./duel.js";
-import { openKept } from "./kept.js";
+import { type KeptResults, openKept } from "./kept.js";
 import { availableGib } from "./machine.js";
 import { POLICIES } from "./policies.js";
 import { writePolicyFiles } from "./policy-files.js";
@@ -31,7 +31,7 @@ export interface RunResult {
 }
 
 export async function runCells(options: RunOptions): Promise<RunResult> {
-  const { cells, say, rounds } = options;
+  const { cells, say } = options;
   const home = mkdtempSync(join(tmpdir(), "retort-bench-"));
   const clear = (): void => rmSync(home, { recursive: true, force: true });
   process.on("exit", clear);
@@ -52,20 +52,34 @@ export async function runCells(options: RunOptions): Promise<RunResult> {
       say(`    left out: ${leftOut[cell.id]}`);
       continue;
     }
-    const folder = join(home, cell.policy);
-    await writePolicyFiles(folder, cell.policy, cell.table === "llama");
-    const { deviceMib = () => null } = options;
-    const arena = { config: POLICIES[cell.policy]!, folder, rounds, best: kept.best, deviceMib, say };
-    const result = await duel(cell, options.sidesOf(cell), arena);
-    const { median, least, most } = ratioOf(result);
-    const apart = result.difference.toExponential(0);
-    say(
-      `    ratio ${median.toFixed(2)} (${least.toFixed(2)}-${most.toFixed(2)}); both agree within ${apart}`,
-    );
-    await kept.keep(result);
+    try {
+      await kept.keep(await measured(cell, home, kept, options));
+    } catch (error) {
+      // One cell that fails, or whose sides disagree, must not cost the others.
+      leftOut[cell.id] = `failed: ${(error as Error).message}`;
+      say(`    ${leftOut[cell.id]}`);
+      process.exitCode = 1;
+    }
   }
   clear();
   const results = { cells: { ...kept.cells }, leftOut };
   kept.forget();
   return results;
+}
+
+async function measured(
+  cell: Cell,
+  home: string,
+  kept: KeptResults,
+  options: RunOptions,
+): Promise<CellResult> {
+  const { rounds, say, deviceMib = () => null } = options;
+  const folder = join(home, cell.policy);
+  await writePolicyFiles(folder, cell.policy, cell.table === "llama");
+  const arena = { config: POLICIES[cell.policy]!, folder, rounds, best: kept.best, deviceMib, say };
+  const result = await duel(cell, options.sidesOf(cell), arena);
+  const { median, least, most } = ratioOf(result);
+  const apart = result.difference.toExponential(0);
+  say(`    ratio ${median.toFixed(2)} (${least.toFixed(2)}-${most.toFixed(2)}); both agree within ${apart}`);
+  return result;
 }
