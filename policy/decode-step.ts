@@ -73,12 +73,16 @@ export function decodingWeights(weights: Weights, config: DecoderConfig): Record
   return prepared;
 }
 
+/** x [1, in] times W [out, in], transposed: [1, out, 1]. A CPU has a kernel for it that reads the weights just once. */
+const productOfOne = (weight: tf.Tensor, x: tf.Tensor): tf.Tensor =>
+  tf.reshape(tf.matMul(x as tf.Tensor2D, weight as tf.Tensor2D, false, true), [1, weight.shape[0]!, 1]);
+
 /**
  * W x^T for x [S, in] and W [out, in]: [1, out, S]. A CPU packs the right operand of a product before it multiplies; this
  * way round that is the small one. The leading 1 keeps ONNX Runtime from turning the product round again.
  */
 const productByColumn = (weight: tf.Tensor, x: tf.Tensor): tf.Tensor =>
-  tf.matMul(weight, tf.expandDims(x, 0), false, true);
+  x.shape[0] === 1 ? productOfOne(weight, x) : tf.matMul(weight, tf.expandDims(x, 0), false, true);
 
 /** [1, out, S] to [S, out]. */
 const byRow = (x: tf.Tensor): tf.Tensor => tf.reshape(tf.transpose(x, [0, 2, 1]), [x.shape[2]!, x.shape[1]!]);
@@ -183,7 +187,9 @@ export function decodeStep(
     const normed = normalized(afterAttention, config.normEpsilon);
     const gate = productByColumn(matrix("gate"), normed); // [1, F, S]
     const gated = tf.mul(tf.mul(gate, tf.sigmoid(gate)), productByColumn(matrix("up"), normed));
-    x = tf.add(afterAttention, byRow(tf.matMul(matrix("down"), gated)));
+    const isOne = gated.shape[2] === 1;
+    const down = isOne ? productOfOne(matrix("down"), byRow(gated)) : tf.matMul(matrix("down"), gated);
+    x = tf.add(afterAttention, byRow(down));
   });
   return { logits: linear(normalized(x, config.normEpsilon), weights.head!) as tf.Tensor2D, keyValues };
 }

@@ -83,8 +83,11 @@ describe.each(["llama", "qwen2", "qwen3"])("the sampler with a %s policy", (fami
     expect(sequences[0]!.finishReason).toBe("length");
   });
 
-  test("records log-probs that the policy's own scoring gives within 1e-4", async () => {
-    const { config, weights, engine } = await open(family, 4);
+  test.each([
+    { slots: 4 },
+    { slots: 1 }, // whose products are those of a vector
+  ])("records log-probs that the policy's own scoring gives within 1e-4, $slots slots", async ({ slots }) => {
+    const { config, weights, engine } = await open(family, slots);
     const { sequences } = await run(engine, [group(0, [7, 18, 49], [0, 1, 2]), group(1, [4], [0, 1])]);
     const prompts = [[7, 18, 49], [4]];
     const policy = { folder: "", config, weights } as PolicyFolder;
