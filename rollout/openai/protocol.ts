@@ -86,11 +86,12 @@ const completions: Protocol = {
   }),
   read: (text) => {
     const { choices, metadata } = parsed(Completions, text);
-    const { token_ids: ids, logprobs, finish_reason: finish } = choices[0]!;
+    const { token_ids: ids, logprobs, finish_reason } = choices[0]!;
+    const finish = ended(finish_reason);
     if (ids == null)
       throw new NoTokenIdsError("its answer has no token_ids beside the text, and decoding is no way back");
     if (logprobs == null) throw new NoTokenIdsError("its answer has no log-probabilities of the tokens");
-    return checked(ids, logprobs.token_logprobs, finish ?? "", metadata?.weight_version ?? null);
+    return checked(ids, logprobs.token_logprobs, finish, metadata?.weight_version ?? null);
   },
 };
 
@@ -123,16 +124,17 @@ const generate: Protocol = {
   },
   read: (text) => {
     const {
-      finish_reason: finish,
+      finish_reason,
       output_token_logprobs: tokens,
       weight_version,
     } = parsed(Generated, text).meta_info;
+    const finish = ended(finish_reason?.type);
     if (tokens == null) throw new NoTokenIdsError("its answer has no output_token_logprobs");
     const ids = tokens.map(([, id]) => id);
     return checked(
       ids,
       tokens.map(([logProb]) => logProb),
-      finish?.type ?? "",
+      finish,
       weight_version ?? null,
     );
   },
@@ -154,20 +156,24 @@ function parsed<T extends z.ZodType>(schema: T, text: string): z.infer<T> {
   throw new UnusableAnswerError(`its answer has no usable ${issue.path.join(".")}: ${start}`);
 }
 
-/** @throws UnusableAnswerError for an answer that was broken off, or one whose parts do not belong together */
+/** Told before anything else is looked for: what was broken off may lack it. @throws UnusableAnswerError */
+function ended(finish: string | null | undefined): FinishReason {
+  if (finish === "stop" || finish === "length") return finish;
+  throw new UnusableAnswerError(`the completion ended by ${JSON.stringify(finish)}, not by stop or length`);
+}
+
+/** @throws UnusableAnswerError for an answer whose parts do not belong together */
 function checked(
   ids: number[],
   logProbs: readonly (number | null)[],
-  finish: string,
+  finishReason: FinishReason,
   weightVersion: string | null,
 ): RemoteCompletion {
-  if (finish !== "stop" && finish !== "length")
-    throw new UnusableAnswerError(`the completion ended by ${JSON.stringify(finish)}, not by stop or length`);
   if (ids.length === 0) throw new UnusableAnswerError("the completion has no token");
   if (ids.length !== logProbs.length)
     throw new UnusableAnswerError(`${ids.length} token ids came with ${logProbs.length} log-probabilities`);
   const numbers = logProbs.map((value) => value ?? Number.NaN);
   if (!numbers.every(Number.isFinite))
     throw new UnusableAnswerError("a log-probability of the completion is no number");
-  return { ids, logProbs: numbers, finishReason: finish, weightVersion };
+  return { ids, logProbs: numbers, finishReason, weightVersion };
 }

@@ -25,9 +25,11 @@ function written(
 }
 
 const texts = fc.string({ unit: fc.constantFrom("a", "b", "\n", "é", "猫", "🙂") });
-const stopLists = fc.array(fc.string({ unit: fc.constantFrom("a", "b", "é"), minLength: 1, maxLength: 3 }), {
+const stopLists = fc.array(fc.string({ unit: fc.constantFrom("a", "b", "é"), minLength: 2, maxLength: 3 }), {
+  minLength: 1,
   maxLength: 3,
 });
+const fewLetters = fc.string({ unit: fc.constantFrom("a", "b", "é"), minLength: 3, maxLength: 12 });
 
 test("pieces are whole characters, and together they are the text", () =>
   fc.assert(
@@ -40,7 +42,7 @@ test("pieces are whole characters, and together they are the text", () =>
 
 test("a text ends before the first stop text in it, of which nothing was shown before", () =>
   fc.assert(
-    fc.property(texts, stopLists, fc.boolean(), (text, stops, keepsStop) => {
+    fc.property(fewLetters, stopLists, fc.boolean(), (text, stops, keepsStop) => {
       const { pieces, stop } = written(text, stops, keepsStop);
       const at = stops.map((each) => text.indexOf(each)).filter((index) => index >= 0);
       if (at.length === 0) {
@@ -56,6 +58,11 @@ test("a text ends before the first stop text in it, of which nothing was shown b
       expect(stops.filter((each) => before.includes(each))).toEqual([]);
     }),
   ));
+
+test("what may become a stop text is held back, and shown once it does not", () => {
+  expect(written("xENENDy", ["END"])).toEqual({ pieces: ["x", "", "", "EN", "", ""], stop: "END" });
+  expect(written("xEN", ["END"]).pieces).toEqual(["x", "", "", "EN"]);
+});
 
 test("bytes that are no character at all are shown as such, not held for ever", () => {
   const writer = new CompletionText(bytes, [], false);
