@@ -1,9 +1,12 @@
 import { spawn } from "node:child_process";
-import { existsSync, mkdtempSync, readFileSync, rmSync } from "node:fs";
+import { existsSync, mkdirSync, mkdtempSync, readFileSync, rmSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { afterAll, beforeAll, expect, test } from "vitest";
+import { replaceFile } from "../../checkpoints/index.js";
 import { packageRoot } from "../../core/index.js";
+import { adapterFiles, initialAdapter, readDecoderConfig } from "../../policy/index.js";
+import { LORA_TARGETS } from "../../policy/lora-config.js";
 import { prepareRun } from "../coordinator/small-policy.js";
 import { train } from "../coordinator/training-process.js";
 import { main, retort } from "./retort.js";
@@ -119,4 +122,28 @@ test.each([
 test("without a run file --tasks and --out are needed", async () => {
   const { code, stderr } = await retort(["eval", "--references", "--out", join(root, "x.jsonl")]);
   expect([code, stderr]).toEqual([2, expect.stringContaining("need --tasks FILE, or a run file")]);
+});
+
+test("an adapter's completions are its own: another adapter on the same base draws anew", async () => {
+  const config = {
+    ...readDecoderConfig(join(root, "policy")),
+    lora: { rank: 2, alpha: 4, targets: [...LORA_TARGETS] },
+  };
+  const adapters = ["adapter-1", "adapter-2"].map((name) => join(root, name));
+  for (const [seed, folder] of adapters.entries()) {
+    mkdirSync(folder);
+    const files = adapterFiles(config, initialAdapter(config, seed), join(root, "policy"));
+    for (const [name, content] of Object.entries(files)) await replaceFile(join(folder, name), content);
+  }
+  const drawnFrom = async (folder: string): Promise<boolean> => {
+    const args = sampled("adapters.jsonl", "--policy", folder, "--samples", "1");
+    const { code, stderr } = await retort(args);
+    expect(code, stderr).toBe(0);
+    return !/6 of 6 completions are in .* already/.test(stderr);
+  };
+  expect([
+    await drawnFrom(adapters[0]!),
+    await drawnFrom(adapters[0]!),
+    await drawnFrom(adapters[1]!),
+  ]).toEqual([true, false, true]);
 });
