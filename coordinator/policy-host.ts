@@ -1,4 +1,4 @@
-import { MessageChannel } from "node:worker_threads";
+import { MessageChannel, type MessagePort } from "node:worker_threads";
 import { Piscina } from "piscina";
 import { builtModule, InfrastructureError } from "../core/index.js";
 import type { HostWeights } from "../policy/index.js";
@@ -82,21 +82,28 @@ export interface SamplingHost extends Pick<PolicyHost, "sample" | "close"> {
   start(shape: RunnerShape, request: CompletionRequest, handlers: CompletionHandlers): StartedRequest;
   /** Other weights: what has begun ends with those it began with. */
   setWeights(weights: HostWeights): Promise<void>;
-  /** Ends it within a call, too. */
+  /** Closes it within a call, too, which then fails after the decoding step under way. */
   stop(): Promise<void>;
 }
 
 export async function openSamplingHost(request: OpenSamplerRequest): Promise<SamplingHost> {
   const pool = await startWorker("openSampler", request);
   const requests = requestsByShape(pool);
+  const calls = new Set<MessagePort>();
+  let stopped: Promise<void> | null = null;
   return {
     sample: (shape, groups, options, onFinished) =>
-      sampleThrough(pool, { shape, groups, options }, onFinished),
+      sampleThrough(pool, { shape, groups, options }, onFinished, calls),
     start: (shape, completion, handlers) => requests(shape).start(completion, handlers),
     setWeights: async (weights) =>
       unwrapped((await pool.run(weights, { name: "setWeights" })) as Answer<void>),
     close: () => closeWorker(pool),
-    stop: () => pool.destroy(),
+    // Asked, not cut off: a thread that ends within a call of ONNX Runtime takes the process with it.
+    stop: () => {
+      for (const call of calls) call.postMessage("stop");
+      stopped ??= closeWorker(pool).catch(() => pool.destroy());
+      return stopped;
+    },
   };
 }
 
@@ -163,13 +170,18 @@ export async function openPolicyHost(request: OpenRequest): Promise<PolicyHost> 
   };
 }
 
-/** Runs the sampler; resolves when the last sequence has arrived here, which may be after the call returned. */
+/**
+ * Runs the sampler; resolves when the last sequence has arrived here, which may be after the call returned.
+ * @param calls - holds the call's port while it runs: any message to it stops the call
+ */
 async function sampleThrough(
   pool: Piscina,
   request: { shape: RunnerShape; groups: readonly GroupRequest[]; options: SamplingOptions },
   onFinished: (sequence: SampledSequence) => void,
+  calls: Set<MessagePort> = new Set(),
 ): Promise<SamplingStats> {
   const { port1, port2 } = new MessageChannel();
+  calls.add(port1);
   const drained = new Promise<void>((resolve, reject) => {
     port1.on("message", (message: SampledSequence | "end") => {
       if (message === "end") return resolve();
@@ -188,6 +200,7 @@ async function sampleThrough(
     await drained;
     return stats;
   } finally {
+    calls.delete(port1);
     port1.close();
   }
 }

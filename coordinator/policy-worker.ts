@@ -58,6 +58,8 @@ interface Opened {
 }
 
 let opened: Opened | null = null;
+/** Engines that were stopped and are not closed yet. */
+const closing = new Set<Promise<void>>();
 
 const current = (): Opened => {
   if (opened === null) throw new Error("the policy worker has not been opened");
@@ -129,6 +131,7 @@ export interface SampleCall {
 export const sample = ({ shape, groups, options, port }: SampleCall): Promise<Answer<SamplingStats>> =>
   answered(async () => {
     const engine = await engineOf(shape);
+    port.once("message", () => closeEngine(shape)); // "stop": the call fails after the step under way
     engine.setWeights(weightsInUse());
     const stats = await engine.sample(groups, options, (sequence) => {
       refuseNonFinite(sequence);
@@ -184,6 +187,14 @@ async function engineOf(shape: RunnerShape): Promise<SamplingEngine> {
   return engine;
 }
 
+function closeEngine(shape: RunnerShape): void {
+  const { engines } = current();
+  const key = JSON.stringify(shape);
+  const engine = engines.get(key);
+  engines.delete(key);
+  if (engine !== undefined) closing.add(engine.dispose());
+}
+
 /** Where every reward is 0 nothing is trained, so no loss would ever show that the policy is broken. */
 function refuseNonFinite({ rolloutLogProbs }: Pick<SampledSequence, "rolloutLogProbs">): void {
   const bad = rolloutLogProbs.find((logProb) => !Number.isFinite(logProb));
@@ -208,6 +219,7 @@ export async function close(): Promise<void> {
   if (opened === null) return; // this thread replaced one that died: what ended it is told already
   const { learner, engines, ports, placed } = opened;
   for (const engine of engines.values()) await engine.dispose();
+  await Promise.allSettled(closing);
   for (const port of ports) port.close();
   await learner?.dispose();
   disposeValues(Object.values({ ...placed.base, ...placed.weights }));
