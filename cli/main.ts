@@ -4,6 +4,7 @@ import { readFileSync } from "node:fs";
 import { join } from "node:path";
 import { Command, CommanderError } from "commander";
 import { packageRoot } from "../core/index.js";
+import { cacheCommand } from "./cache.js";
 import { configCommand } from "./config.js";
 import { devicesCommand } from "./devices.js";
 import { evalCommand } from "./eval.js";
@@ -49,6 +50,7 @@ for (const command of [
   generateCommand(),
   scoreCommand(),
   exportCommand(),
+  cacheCommand(),
   runCommand(),
   languagesCommand(),
   tasksCommand(),

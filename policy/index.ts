@@ -1,4 +1,5 @@
 export { adapterFiles, isAdapterFolder, readAdapter, readAdapterConfig } from "./adapter-folder.js";
+export { type CacheEntry, cacheEntries, removeCacheEntry } from "./cache-entries.js";
 export { cacheFolder } from "./cache-folder.js";
 export { writeChecksums } from "./checksums.js";
 export { chunkLogits, decodeChunk } from "./chunk-step.js";

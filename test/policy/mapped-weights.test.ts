@@ -27,12 +27,14 @@ import {
 } from "../../checkpoints/index.js";
 import { packageRoot } from "../../core/index.js";
 import {
+  cacheEntries,
   cacheFolder,
   hostWeights,
   initialWeights,
   mappedWeights,
   parameterShapes,
   parseDecoderConfig,
+  removeCacheEntry,
   type WeightPlaces,
   weightPlaces,
 } from "../../policy/index.js";
@@ -271,6 +273,23 @@ describe("a cache that cannot be written", () => {
       ]);
     },
   );
+});
+
+test("the cache lists its entries by what they were made from, and lets one go", async () => {
+  const source = await places("BF16");
+  await values(source);
+  const [entry, ...others] = cacheEntries();
+  expect(others).toEqual([]);
+  expect(entry).toMatchObject({
+    files: [join(folder, "model.safetensors")],
+    bytes: statSync(cached()).size,
+    isInUse: true,
+  });
+  rmSync(join(folder, "model.safetensors"));
+  expect(cacheEntries()[0]!.isInUse).toBe(false);
+  expect(() => removeCacheEntry("zz")).toThrow('--remove: need the id of an entry, got "zz"');
+  removeCacheEntry(entry!.id.slice(0, 6));
+  expect([cacheEntries(), readdirSync(join(cache, "widened"))]).toEqual([[], []]);
 });
 
 test("the cache stands where the environment says, else in the home folder", () => {
