@@ -210,6 +210,17 @@ export const exportState = (): Promise<Answer<LearnerState>> => answered(() => l
 export const importState = (state: LearnerState): Promise<Answer<void>> =>
   answered(() => learning().importState(state));
 
+/** What is learned, without moments, teacher and reference. */
+export const exportWeights = (): Promise<Answer<HostWeights>> =>
+  answered(async () => {
+    const entries = Object.entries(learning().weights());
+    const read = async (value: Value): Promise<Float32Array> =>
+      ("read" in value ? await value.read() : value) as Float32Array;
+    return Object.fromEntries(
+      await Promise.all(entries.map(async ([name, value]) => [name, await read(value)] as const)),
+    );
+  });
+
 export const memory = (): { rss: number; heap: number } => {
   const { rss, heapUsed } = process.memoryUsage();
   return { rss, heap: heapUsed };
