@@ -20,6 +20,12 @@ const LONG = [
   "verifiers/perl-supervised",
   "verifiers/supervised",
   "tensor/decoder",
+  "rollout/engine-webgpu",
+  "coordinator/lora-run",
+  "coordinator/policy-service",
+  "coordinator/engine-openai",
+  "cli/bad-policy",
+  "trainer/layered",
   "cli/eval-endpoint",
   "cli/tasks",
   "coordinator/run-webgpu",
@@ -43,8 +49,9 @@ export default defineConfig({
     maxWorkers: 3,
     sequence: { sequencer: LongestFirst },
     globalSetup: ["test/coordinator/small-policy-cleanup.ts"],
-    // Real processes and a software GPU on a busy machine: a hang is told late, but nothing fails for want of a core.
-    testTimeout: 120_000,
-    hookTimeout: 120_000,
+    // Real processes and a software GPU on a busy machine: a hang is told late, but nothing fails for want of a core. No test has a
+    // shorter limit of its own.
+    testTimeout: 240_000,
+    hookTimeout: 240_000,
   },
 });

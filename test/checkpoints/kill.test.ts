@@ -58,4 +58,4 @@ test("after SIGKILL at any moment of a save the latest checkpoint is whole, and 
   expect(warnings).toEqual([]);
   await reader.save(last + 1, { "state.json": "{}" });
   expect(readdirSync(folder).filter((name) => !name.startsWith("step-"))).toEqual([]);
-}, 120_000);
+});

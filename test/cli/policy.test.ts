@@ -9,7 +9,7 @@ import { retort } from "./retort.js";
 const root = mkdtempSync(join(tmpdir(), "cli-policy-"));
 const small = join(root, "policy");
 afterAll(() => rmSync(root, { recursive: true }));
-beforeAll(() => writeSmallPolicy(small), 60_000);
+beforeAll(() => writeSmallPolicy(small));
 
 describe("retort score refuses", () => {
   const folder = join(packageRoot, "test/vectors/policies/llama");

@@ -25,7 +25,7 @@ const serve = (port = 0): Promise<ServiceProcess> =>
 beforeAll(async () => {
   file = await prepareRun(root);
   server = await serve();
-}, 60_000);
+});
 afterAll(async () => {
   await server.stop();
   rmSync(root, { recursive: true });
@@ -91,10 +91,10 @@ test("adapters: rollouts and rates are those of the local engine with the same s
     "small",
     expect.stringMatching(/^small-[0-9a-f]{8}-step-000003$/),
   ]);
-}, 120_000);
+});
 
 describe("whole weights", () => {
-  beforeAll(() => train(runAt("local")), 60_000);
+  beforeAll(() => train(runAt("local")));
 
   test("a server that is killed within the run is given them again, and every number is the local engine's", async () => {
     const mortal = await serve();
@@ -108,7 +108,7 @@ describe("whole weights", () => {
     await again.stop();
     expect([code, stderr.includes("the sampling server answers again")]).toEqual([0, true]);
     expectSame("killed", "local");
-  }, 120_000);
+  });
 
   test("a server that stays away ends the run as our own failure; it is resumed, elsewhere, where it stopped", async () => {
     const mortal = await serve();
@@ -121,7 +121,7 @@ describe("whole weights", () => {
     await train([...runAt("resumed", engine(again.url, "sglang_disk")), "--resume"]);
     await again.stop();
     expectSame("resumed", "local");
-  }, 120_000);
+  });
 });
 
 test("a server that gives no token ids is refused before anything is trained, with the reason", async () => {

@@ -15,7 +15,7 @@ afterAll(() => rmSync(root, { recursive: true }));
 beforeAll(async () => {
   file = await prepareRun(root);
   await train([file, "--set", `run.dir=${whole}`, ...LORA]);
-}, 60_000);
+});
 
 test("an adapter is learned: sampler and trainer agree, and the base on disk stays what it was", () => {
   const gaps = stepRows(whole).map(({ max_log_prob_gap }) => max_log_prob_gap);
@@ -42,7 +42,7 @@ test("a run that is interrupted goes on with the numbers of the whole run", asyn
   await process.outcome;
   await train([file, "--set", `run.dir=${run}`, ...LORA, "--resume"]);
   expect(numbersOf(run)).toEqual(numbersOf(whole));
-}, 60_000);
+});
 
 test("a checkpoint is exported as one folder of whole weights that says what the checkpoint says", async () => {
   const checkpoint = join(whole, "checkpoints", "step-000006");
@@ -64,7 +64,7 @@ test("a checkpoint is a policy to start from, with its tokenizer, but not one to
   const { code, stderr } = await retort([...again, "--set", `run.dir=${join(root, "twice")}`]);
   expect(code).toBe(2);
   expect(stderr).toContain("policy.path: need whole weights under policy.lora, not another adapter");
-}, 60_000);
+});
 
 test("Muon is refused before anything starts, with what to set instead", async () => {
   const args = ["train", file, "--set", "policy.lora.rank=4", "--set", "optimizer.type=muon"];

@@ -108,7 +108,7 @@ test("a run killed in its evaluation, while judging, saving and sampling goes on
   expect(stepRows(run).map(({ step }) => step)).toEqual([1, 2, 3, 4, 5, 6]);
   expect(rollouts(run).length).toBe(6 * 2 * 24);
   expect(numbersOf(run)).toEqual(numbersOf(whole));
-}, 120_000);
+});
 
 test("Ctrl-C finishes the step, saves, exits with 130 and names the command that goes on", async () => {
   const run = join(root, "interrupted run"); // a blank: the command must be quoted

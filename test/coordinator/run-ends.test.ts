@@ -179,7 +179,7 @@ describe("our own machinery killed within a run", () => {
   const strip = (rows: Record<string, unknown>[]) => rows.map(({ timing: _t, memory: _m, ...rest }) => rest);
   beforeAll(async () => {
     await train([prepared(slow).file, ...set(`run.dir=${whole}`), ...short]);
-  }, 60_000);
+  });
 
   test.each(["the broker", "its sandboxes"])(
     "%s: programs are judged again, and no reward comes of it",

@@ -55,7 +55,7 @@ test("the same arguments give the same bytes, in several files of the size asked
     ...["model.safetensors.index.json", "tokenizer.json", "tokenizer_config.json"],
   ]);
   expect(readModelTensors(join(root, "a")).get("model.norm.weight")?.dtype).toBe("F16");
-}, 60_000);
+});
 
 test("a shape that is not known is refused with those that are", () => {
   const { status, stderr } = make("none", "gpt-2");

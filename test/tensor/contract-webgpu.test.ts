@@ -19,7 +19,7 @@ describe.skipIf(!(await isWebgpuHere()))("every op and its gradient on provider 
     const profilePath = join(folder, "profile.json");
     got = await runTrials(TRIALS, { provider: "webgpu", profilePath });
     nodes = readProfile(profilePath);
-  }, 120_000);
+  });
   afterAll(() => rmSync(folder, { recursive: true }));
 
   test.each(TRIALS.map(({ name }) => name))("agrees with tfjs's cpu backend: %s", (name) => {

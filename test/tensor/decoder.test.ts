@@ -114,7 +114,7 @@ describe.each(["llama", "qwen2", "qwen3"] as const)(
           )
         : [];
       expect(elsewhere.filter((node) => !isExempt(node))).toEqual([]);
-    }, 120_000); // SwiftShader compiles a few hundred shaders
+    });
 
     test("agree with finite differences in the direction of each parameter's gradient", async () => {
       const compiled = await compile(

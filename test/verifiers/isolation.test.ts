@@ -210,7 +210,7 @@ describe.skipIf(!isRoot)("as root (skipped for an ordinary user)", () => {
     expect(first).toMatchObject({ isolation: withoutCgroup });
     expect(wrong).toEqual([]);
     expect(last).toEqual({ survivors: [] });
-  }, 60_000);
+  });
 
   test("the host's root in a user namespace without uids to drop to is refused", () => {
     const { first } = judgeUnder(["unshare", "-U", "--map-root-user"], []);
