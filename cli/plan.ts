@@ -6,6 +6,8 @@ interface PlanOptions {
   readonly set: readonly string[];
   readonly device?: (typeof DEVICES)[number];
   readonly memory?: number;
+  readonly tflops?: number;
+  readonly bandwidth?: number;
   readonly json?: true;
 }
 
@@ -17,13 +19,19 @@ export const planCommand = (): Command =>
     .option("--set <key=value>", "override a key, as in `retort train`", collect, [])
     .addOption(choiceOption("--device <name>", "plan for this device, which need not be here", [...DEVICES]))
     .option("--memory <GB>", "its memory (2^30 bytes each); default: this machine's", positiveNumber)
+    .option(
+      "--tflops <number>",
+      "its speed in 10^12 operations a second; default: measured, where it is here",
+      positiveNumber,
+    )
+    .option("--bandwidth <GB/s>", "its memory's speed, 10^9 bytes a second", positiveNumber)
     .option("--json", "print the plan as JSON, in bytes and seconds")
     .addHelpText(
       "after",
       `
 Examples:
   $ retort plan configs/runs/quickstart.yaml
-  $ retort plan run.yaml --device webgpu --memory 141 --set policy.lora.rank=16
+  $ retort plan run.yaml --device webgpu --memory 141 --tflops 40 --bandwidth 4000
 
 docs/plan.md says how to read it.`,
     )
@@ -31,9 +39,11 @@ docs/plan.md says how to read it.`,
       const { loadRunConfig } = await import("../coordinator/config.js");
       const config = loadRunConfig(file, options.set);
       const { planRun } = await import("../coordinator/plan/plan.js");
-      const { plannedProvider } = await import("../coordinator/plan/provider.js");
+      const { plannedProvider, plannedSpeed } = await import("../coordinator/plan/provider.js");
+      const provider = await plannedProvider(config, options.device);
       const plan = await planRun(config, {
-        provider: await plannedProvider(config, options.device),
+        provider,
+        speed: await plannedSpeed(provider, config, options),
         ...(options.memory === undefined ? {} : { memoryBytes: options.memory * 2 ** 30 }),
       });
       if (options.json) {

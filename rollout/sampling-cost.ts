@@ -106,7 +106,7 @@ export async function samplingCost(
   return {
     lanes: slots,
     cacheBytes: bytesOf(cacheSpecs(config, shape) as ReturnType<typeof weightSpecs>),
-    sentBytes: slots.length > 1 ? slots.length * bytesOf(weightSpecs(config)) : 0,
+    sentBytes: slots.length > 1 && base === undefined ? slots.length * bytesOf(weightSpecs(config)) : 0,
     ...lane,
     laidOutBytes: slots.length * lane.laidOutBytes,
     graphBytes: share * lane.graphBytes,

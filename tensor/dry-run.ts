@@ -25,6 +25,10 @@ export interface DryStage {
   readonly graphBytes: number;
   readonly flops: number;
   readonly movedBytes: number;
+  /** Of these, bytes of matrix products. */
+  readonly productBytes: number;
+  /** Nodes computed, all runs together. */
+  readonly nodes: number;
   readonly runs: number;
   /** Largest single value: GPUs limit the size of one buffer. */
   readonly largestBytes: number;
@@ -72,7 +76,16 @@ export interface DryOptions {
   readonly arena?: boolean;
 }
 
-const NOTHING: DryStage = { peakBytes: 0, graphBytes: 0, flops: 0, movedBytes: 0, runs: 0, largestBytes: 0 };
+const NOTHING: DryStage = {
+  peakBytes: 0,
+  graphBytes: 0,
+  flops: 0,
+  movedBytes: 0,
+  productBytes: 0,
+  nodes: 0,
+  runs: 0,
+  largestBytes: 0,
+};
 
 /** Counts what the calls of dry functions would take. */
 export class DryRun {
@@ -89,9 +102,9 @@ export class DryRun {
     return ended;
   }
 
-  /** A value that was there before and is counted elsewhere. */
-  given(spec: TensorSpec): Value {
-    return new DryTensor(spec, () => {});
+  /** A value that was there before and is counted elsewhere; `inFile`: as a file that is never opened. */
+  given(spec: TensorSpec, inFile = false): Value {
+    return inFile ? { file: "", offset: 0, spec } : new DryTensor(spec, () => {});
   }
 
   /** Bytes of values that calls returned and that have not been given back. */
@@ -146,12 +159,14 @@ export class DryRun {
   }
 
   private async ran(graph: DryGraph): Promise<void> {
-    const { flops, movedBytes, largestBytes } = graph.cost;
+    const { flops, movedBytes, productBytes, nodes, largestBytes } = graph.cost;
     const { now } = this;
     this.now = {
       ...now,
       flops: now.flops + flops,
       movedBytes: now.movedBytes + movedBytes,
+      productBytes: now.productBytes + productBytes,
+      nodes: now.nodes + nodes,
       runs: now.runs + 1,
       largestBytes: Math.max(now.largestBytes, largestBytes),
     };

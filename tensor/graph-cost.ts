@@ -17,6 +17,10 @@ export interface GraphCost {
   readonly flops: number;
   /** Bytes that its nodes read and write, each once. */
   readonly movedBytes: number;
+  /** Of these, bytes of matrix products. */
+  readonly productBytes: number;
+  /** Nodes that are computed in each run. */
+  readonly nodes: number;
   /** Of the largest value: GPUs limit the size of one buffer. */
   readonly largestBytes: number;
 }
@@ -64,6 +68,13 @@ function productFlops({ op, inputs, outputs, attributes }: OpNode): number {
   return 2 * sizeOf(outputs[0]!.shape) * inner;
 }
 
+/** A gather reads the rows that it gives, not the table that they stand in. */
+function bytesTouched({ op, inputs, outputs }: OpNode): number {
+  const written = outputs.reduce((sum, value) => sum + bytesOf(value), 0);
+  if (op === "Gather") return 2 * written;
+  return inputs.reduce((sum, value) => sum + (value === null ? 0 : bytesOf(value)), written);
+}
+
 /** Walks the graph in the order in which it is computed. */
 export function graphCost({ graph, inputs, outputs }: Recording): GraphCost {
   const results = Object.values(outputs).map((value) => graph.current(value));
@@ -75,7 +86,7 @@ export function graphCost({ graph, inputs, outputs }: Recording): GraphCost {
   const bufferOf = (value: Value): { bytes: number; uses: number; isKept: boolean } | undefined =>
     buffer.get(value);
   const isConstant = constantNodes(nodes, given);
-  let [flops, moved, largest] = [0, 0, 0];
+  let [flops, moved, productBytes, largest] = [0, 0, 0, 0];
   // First the buffers and how often each is read.
   const computed = nodes.filter((node) => !isConstant.has(node));
   for (const node of nodes) {
@@ -94,9 +105,12 @@ export function graphCost({ graph, inputs, outputs }: Recording): GraphCost {
     live -= held.bytes;
   };
   for (const node of computed) {
-    flops += productFlops(node);
+    const own = productFlops(node);
+    flops += own;
     const touched = [...node.inputs, ...node.outputs].filter((value) => value !== null);
-    if (!ALIASES.has(node.op)) moved += touched.reduce((sum, value) => sum + bytesOf(value), 0);
+    const bytes = ALIASES.has(node.op) ? 0 : bytesTouched(node);
+    moved += bytes;
+    if (own > 0) productBytes += bytes;
     for (const value of touched) largest = Math.max(largest, bytesOf(value));
     const reused = reusable(node, bufferOf, reads);
     for (const [index, value] of node.outputs.entries()) {
@@ -124,6 +138,8 @@ export function graphCost({ graph, inputs, outputs }: Recording): GraphCost {
     constantBytes: [...constants].reduce((sum, value) => sum + bytesOf(value), 0),
     flops,
     movedBytes: moved,
+    productBytes,
+    nodes: computed.filter(({ op }) => !ALIASES.has(op)).length,
     largestBytes: largest,
   };
 }

@@ -3,13 +3,15 @@ import { totalmem } from "node:os";
 
 import { adapterShapes, parameterCount, parameterShapes } from "../../policy/index.js";
 import { type RunnerShape, type SamplingCost, samplingCost } from "../../rollout/index.js";
-import type { Provider } from "../../tensor/index.js";
+import { DryRun, type Provider } from "../../tensor/index.js";
 import { hasTeacher } from "../../trainer/index.js";
 import type { RunConfig } from "../config.js";
 import { roundUp } from "../sampler.js";
 import { highest, type PlanItem, peaksOf, STAGES, type Stage } from "./items.js";
+import type { Speed } from "./speed.js";
 import { type PlanSubject, planSubject } from "./subject.js";
-import { type UpdateCost, updateCost } from "./update.js";
+import { type PlannedTime, plannedTime } from "./time.js";
+import { givenWeights, type UpdateCost, updateCost } from "./update.js";
 
 /** Node.js, V8, ONNX Runtime and tfjs before any policy is there. Measured: see docs/plan.md. */
 export const RUNTIME_BYTES = 190 * 2 ** 20;
@@ -20,6 +22,8 @@ export interface PlanOptions {
   readonly provider: Provider;
   /** Memory of the place where the policy computes; default: this machine's, on cpu. */
   readonly memoryBytes?: number;
+  /** Of the place where it computes; null: no times are told. */
+  readonly speed?: Speed | null;
   /** Longest prompts, where the tasks are read already. */
   readonly promptTokens?: PlanSubject["promptTokens"];
 }
@@ -47,6 +51,10 @@ export interface Plan {
   readonly memoryBytes: number | null;
   readonly peakBytes: number;
   readonly fits: boolean | null;
+  /** Largest buffer that a call of the policy takes: GPUs limit it. */
+  readonly largestBytes: number;
+  /** null where nothing is known of the speed. */
+  readonly time: PlannedTime | null;
 }
 
 const bytesOf = (shapes: Readonly<Record<string, readonly number[]>>): number =>
@@ -85,11 +93,19 @@ export async function planRun(config: RunConfig, options: PlanOptions): Promise<
       areMeasured: subject.areMeasured,
     },
     items,
-    disk: diskUse(config, update),
+    disk: diskUse(config, subject, update),
     peaks,
     memoryBytes,
     peakBytes,
     fits: memoryBytes === null ? null : peakBytes <= memoryBytes,
+    largestBytes: Math.max(
+      update.stage.largestBytes,
+      ...sampling.flatMap(({ cost }) => [cost.prefill.largestBytes, cost.step.largestBytes]),
+    ),
+    time:
+      options.speed == null
+        ? null
+        : plannedTime(config, sampling[0]!.cost, update, options.speed, options.provider),
   };
 }
 
@@ -104,29 +120,28 @@ const KINDS: Readonly<Record<string, string>> = {
   reference: "reference of the KL term",
 };
 
-function stateItems({ decoder }: PlanSubject, { state }: UpdateCost, provider: Provider): PlanItem[] {
+function stateItems(
+  { decoder, isShared }: PlanSubject,
+  { state }: UpdateCost,
+  provider: Provider,
+): PlanItem[] {
   const place = placeOf(provider);
-  const all = STAGES;
-  const whole = bytesOf(parameterShapes(decoder));
-  const items: PlanItem[] = [
-    { what: "Node.js, ONNX Runtime, tfjs", place: "host", bytes: RUNTIME_BYTES, stages: all },
-    {
-      what: decoder.lora === undefined ? "weights, as they were read" : "weights",
-      place,
-      bytes: whole,
-      stages: all,
-    },
-    {
-      what: decoder.lora === undefined ? "weights in training" : "adapter",
-      place,
-      bytes: state.weights ?? 0,
-      stages: all,
-    },
-  ];
-  for (const [kind, bytes] of Object.entries(state))
-    if (kind !== "weights" && kind !== "reference")
-      items.push({ what: KINDS[kind] ?? kind, place, bytes, stages: all });
-  return items;
+  const item = (what: string, bytes: number): PlanItem => ({ what, place, bytes, stages: STAGES });
+  const weights = item(
+    isShared ? "weights, one copy for sampler and learner" : "weights",
+    bytesOf(parameterShapes(decoder)),
+  );
+  const runtime: PlanItem = {
+    what: "Node.js, ONNX Runtime, tfjs",
+    place: "host",
+    bytes: RUNTIME_BYTES,
+    stages: STAGES,
+  };
+  const adapter = decoder.lora === undefined ? [] : [item("adapter", state.weights ?? 0)];
+  const rest = Object.entries(state).flatMap(([kind, bytes]) =>
+    kind === "weights" ? [] : [item(KINDS[kind] ?? kind, bytes)],
+  );
+  return [runtime, weights, ...adapter, ...rest];
 }
 
 function updateItems({ stage, graphBytes, state }: UpdateCost, provider: Provider): PlanItem[] {
@@ -150,7 +165,7 @@ interface NamedSampler {
 /** The samplers of a run: the step's, and the evaluation's where there is a set to evaluate. */
 async function samplers(
   config: RunConfig,
-  { decoder, promptTokens }: PlanSubject,
+  { decoder, promptTokens, isShared }: PlanSubject,
   provider: Provider,
 ): Promise<NamedSampler[]> {
   const { rollout, policy } = config;
@@ -176,7 +191,8 @@ async function samplers(
     const isSame = JSON.stringify(shape) === JSON.stringify(wanted[0]!.shape) && named.length > 0;
     if (isSame) continue; // one engine for both
     const options = { config: decoder, shape, provider, ...(threads === undefined ? {} : { threads }) };
-    named.push({ name, cost: await samplingCost(options, sampling) });
+    const base = isShared ? { base: givenWeights(new DryRun(), decoder, provider === "cpu") } : {};
+    named.push({ name, cost: await samplingCost({ ...options, ...base }, sampling) });
   }
   return named;
 }
@@ -200,23 +216,25 @@ function samplingItems(samplers: readonly NamedSampler[], provider: Provider): P
   });
 }
 
-/** A checkpoint crosses to the main thread and is put together there before it is written. */
+/** A checkpoint crosses to the main thread, which writes it from there. */
 function savingItems({ state }: UpdateCost): PlanItem[] {
   const bytes = Object.values(state).reduce((a, b) => a + b, 0);
-  return [
-    {
-      what: "saving: the state in the main thread, and as file contents",
-      place: "host",
-      bytes: 2 * bytes,
-      stages: ["save"],
-    },
-  ];
+  return [{ what: "saving: the state in the main thread", place: "host", bytes, stages: ["save"] }];
 }
 
-function diskUse({ checkpoint }: RunConfig, { state }: UpdateCost): DiskUse[] {
+function diskUse(
+  { checkpoint }: RunConfig,
+  { decoder, isShared, stored }: PlanSubject,
+  { state }: UpdateCost,
+): DiskUse[] {
   const each = Object.values(state).reduce((a, b) => a + b, 0);
   const kept = checkpoint.keep + (checkpoint.keep_best ? 1 : 0);
+  const widened =
+    isShared && stored.dtype !== "float32"
+      ? [{ what: "cache: the weights in float32", bytes: bytesOf(parameterShapes(decoder)) }]
+      : [];
   return [
+    ...widened,
     { what: `checkpoints, ${kept} kept`, bytes: kept * each },
     { what: "one more while it is written", bytes: each },
   ];

@@ -7,6 +7,7 @@ import {
   type DecoderConfig,
   policyFolder as folderOfPolicy,
   isAdapterFolder,
+  isLargePolicy,
   parameterCount,
   readDecoderConfig,
   readTokenizer,
@@ -29,6 +30,8 @@ export interface PlanSubject {
   readonly folder: string;
   readonly decoder: DecoderConfig;
   readonly stored: StoredWeights;
+  /** The weights are mapped, or put on the device once, for sampler and learner; else they are read into memory. */
+  readonly isShared: boolean;
   /** Longest prompt of the training tasks and of the evaluation's, in tokens. */
   readonly promptTokens: { readonly train: number; readonly evaluation: number };
   /** Whether the tasks said so; false: rollout.max_prompt_tokens did. */
@@ -105,6 +108,7 @@ export function planSubject(config: RunConfig, promptTokens?: PlanSubject["promp
     folder,
     decoder,
     stored: storedWeights(folder, own),
+    isShared: lora !== null && isLargePolicy(own),
     promptTokens: measured ?? { train: limit, evaluation: limit },
     areMeasured: measured !== null,
   };

@@ -49,8 +49,22 @@ export function planTable(plan: Plan): string {
     lines.push(...aligned([header, ...rowsOf(plan.items, place), total]), "");
   }
   lines.push(...aligned([["disk", ""], ...disk.map(({ what, bytes }) => [what, bytesText(bytes)])]));
-  lines.push("", planLine(plan));
+  lines.push("", ...timeLines(plan), planLine(plan));
   return `${lines.join("\n")}\n`;
+}
+
+const seconds = (value: number): string =>
+  value >= 120 ? `${(value / 60).toFixed(0)} min` : `${value.toPrecision(value >= 10 ? 2 : 1)} s`;
+
+function timeLines({ time }: Plan): string[] {
+  if (time === null) return [];
+  const { speed, sample, update, dominatedBy } = time;
+  const source = speed.isMeasured ? "measured now" : "as told";
+  const speeds = `${(speed.flops / 1e9).toPrecision(3)} GFLOP/s, ${(speed.bandwidth / 1e9).toPrecision(3)} GB/s, ${source}`;
+  return [
+    `a step takes about ${seconds(sample)} of sampling (every completion at full length) and ${seconds(update)} of updating (${speeds})`,
+    `most of it is ${dominatedBy}`,
+  ];
 }
 
 /** The plan in one line. */

@@ -1,7 +1,7 @@
 /** What an update takes: the learner's own code, run dry on the largest batch that the run can give it. */
 import type { Sample } from "../../core/index.js";
-import { adapterShapes, parameterShapes } from "../../policy/index.js";
-import { DryRun, type DryStage, type Provider, whileDry } from "../../tensor/index.js";
+import { adapterShapes, type DecoderConfig, parameterShapes } from "../../policy/index.js";
+import { DryRun, type DryStage, type Provider, type Value, whileDry } from "../../tensor/index.js";
 import { createLearner, decoderModel, hasTeacher, stateShapes } from "../../trainer/index.js";
 import type { RunConfig } from "../config.js";
 import type { PlanSubject } from "./subject.js";
@@ -53,7 +53,7 @@ function fullBatch(config: RunConfig, promptTokens: number): Sample[] {
 /** Two updates of the learner that the run would have. */
 export async function updateCost(
   config: RunConfig,
-  { decoder, promptTokens }: PlanSubject,
+  { decoder, promptTokens, isShared }: PlanSubject,
   provider: Provider,
 ): Promise<UpdateCost> {
   const model = decoderModel(decoder);
@@ -65,7 +65,9 @@ export async function updateCost(
     const learner = createLearner({
       model,
       weights: zeros(decoder.lora === undefined ? parameterShapes(decoder) : adapterShapes(decoder)),
-      ...(decoder.lora === undefined ? {} : { frozen: zeros(parameterShapes(decoder)) }),
+      ...(decoder.lora === undefined
+        ? {}
+        : { frozen: givenWeights(dry, decoder, isShared && provider === "cpu") }),
       objective,
       optimizer,
       temperature: rollout.temperature,
@@ -99,6 +101,15 @@ export async function updateCost(
     return cost;
   });
 }
+
+/** The policy's own weights as sampler and learner are given them where they are not learned. */
+export const givenWeights = (dry: DryRun, decoder: DecoderConfig, inFiles: boolean): Record<string, Value> =>
+  Object.fromEntries(
+    Object.entries(parameterShapes(decoder)).map(([name, shape]) => [
+      name,
+      dry.given({ shape, dtype: "float32" }, inFiles),
+    ]),
+  );
 
 /** Pages of zeros are the system's own until they are written. */
 const zeros = (shapes: Readonly<Record<string, readonly number[]>>): Record<string, Float32Array> =>
