@@ -6,6 +6,8 @@ interface TrainOptions {
   readonly set: readonly string[];
   readonly resume?: true;
   readonly fromScratch?: true;
+  /** false with --no-plan. */
+  readonly plan: boolean;
 }
 
 /** `retort train`: the training run. */
@@ -16,6 +18,7 @@ export const trainCommand = (): Command =>
     .option("--set <key=value>", "override a key of the run file; may be given again and again", collect, [])
     .option("--resume", "go on with the run in run.dir from its last good checkpoint")
     .option("--from-scratch", "make the warm start anew instead of loading the shipped one")
+    .option("--no-plan", "start even if the plan says that memory will not suffice (see `retort plan`)")
     .addHelpText(
       "after",
       `
@@ -31,6 +34,11 @@ Either way, and after kill -9 too, --resume goes on with the numbers of the unin
       const { loadRunConfig } = await import("../coordinator/config.js");
       const sets = options.fromScratch ? [...options.set, "policy.from_scratch=true"] : options.set;
       const config = loadRunConfig(file, sets);
+      if (options.plan) {
+        const { checkPlan } = await import("../coordinator/plan/check.js");
+        const line = await checkPlan(config);
+        if (line !== null) process.stderr.write(`${line}\n`);
+      }
       const { runTraining } = await import("../coordinator/train.js");
       const stop = stopSignals("Finishing the step and saving; once more stops at once.");
       const outcome = await runTraining(config, {
@@ -55,5 +63,6 @@ const resumeCommand = (file: string, options: TrainOptions): string =>
     shellWord(file),
     ...options.set.map((set) => `--set ${shellWord(set)}`),
     ...(options.fromScratch ? ["--from-scratch"] : []),
+    ...(options.plan ? [] : ["--no-plan"]),
     "--resume",
   ].join(" ");

@@ -14,7 +14,7 @@ import { type PlannedTime, plannedTime } from "./time.js";
 import { givenWeights, type UpdateCost, updateCost } from "./update.js";
 
 /** Node.js, V8, ONNX Runtime and tfjs before any policy is there. Measured: see docs/plan.md. */
-export const RUNTIME_BYTES = 190 * 2 ** 20;
+export const RUNTIME_BYTES = 150 * 2 ** 20;
 /** Sequences decoded at once in an evaluation. */
 const EVALUATION_SLOTS = 64;
 
@@ -73,7 +73,7 @@ export async function planRun(config: RunConfig, options: PlanOptions): Promise<
   ];
   const isCpu = options.provider === "cpu" || options.provider === "tensorflow";
   const peaks = { host: peaksOf(items, "host"), device: isCpu ? null : peaksOf(items, "device") };
-  const memoryBytes = options.memoryBytes ?? (isCpu ? totalmem() : null);
+  const memoryBytes = options.memoryBytes ?? (isCpu ? ownMemory() : null);
   const peakBytes = highest(peaks.device ?? peaks.host).bytes;
   const parameters = parameterCount(subject.decoder);
   const { lora } = subject.decoder;
@@ -107,6 +107,12 @@ export async function planRun(config: RunConfig, options: PlanOptions): Promise<
         ? null
         : plannedTime(config, sampling[0]!.cost, update, options.speed, options.provider),
   };
+}
+
+/** This machine's memory, or the limit that its container sets. */
+function ownMemory(): number {
+  const limit = process.constrainedMemory(); // 0 or a huge number where there is none
+  return limit > 0 ? Math.min(limit, totalmem()) : totalmem();
 }
 
 const placeOf = (provider: Provider): PlanItem["place"] =>

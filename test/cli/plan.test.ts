@@ -1,9 +1,11 @@
-import { mkdirSync, mkdtempSync, rmSync, writeFileSync } from "node:fs";
+import { existsSync, mkdirSync, mkdtempSync, rmSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { afterAll, expect, test } from "vitest";
 import { loadRunConfig } from "../../coordinator/config.js";
+import { checkPlan } from "../../coordinator/plan/check.js";
 import { type Plan, planRun } from "../../coordinator/plan/plan.js";
+import { ConfigError } from "../../core/index.js";
 import type { Provider } from "../../tensor/index.js";
 import { retort } from "./retort.js";
 
@@ -107,4 +109,33 @@ test("a folder without config.json is refused with exit code 2", async () => {
   const { code, stderr } = await retort(["plan", run, "--set", `policy.path=${folder}/nowhere`]);
   expect(code).toBe(2);
   expect(stderr).toContain("config.json");
+});
+
+test("a run that cannot fit is refused with what each change saves, the largest first", async () => {
+  const refusal = await checkPlan(loadRunConfig(run, []), 2 ** 29).catch((error: unknown) => error);
+  expect(refusal).toBeInstanceOf(ConfigError);
+  const { message } = refusal as ConfigError;
+  expect(message).toMatch(/^memory: need about [\d.]+ [MG]B for this run, got "512 MB"\./);
+  const saved = [...message.matchAll(/--set (\S+) {2}saves ([\d.]+) ([MG])B/g)].map(
+    ([, set, amount, unit]) => ({ set, bytes: Number(amount) * (unit === "G" ? 1024 : 1) }),
+  );
+  expect(saved[0]!.set).toBe("policy.lora.rank=16");
+  expect(saved.map(({ bytes }) => bytes)).toEqual(saved.map(({ bytes }) => bytes).sort((a, b) => b - a));
+  expect(message).toContain("--no-plan");
+});
+
+test("retort train refuses it with exit code 2 and leaves nothing", async () => {
+  const dir = join(folder, "refused");
+  const args = ["train", run, "--set", "policy.device=cpu", "--set", `run.dir=${dir}`];
+  const { code, stderr } = await retort([
+    ...args,
+    "--set",
+    "rollout.max_new_tokens=1900",
+    "--set",
+    "rollout.slots=4096",
+    "--set",
+    "rollout.prompts_per_step=1024",
+  ]);
+  expect([code, existsSync(dir)]).toEqual([2, false]);
+  expect(stderr).toMatch(/^retort: memory: need about [\d.]+ GB for this run/);
 });
