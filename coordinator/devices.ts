@@ -30,5 +30,5 @@ export async function chooseProvider(device: DeviceChoice): Promise<Provider> {
 /** Device files of a GPU. Without any, trying one out would only make its driver complain on stderr. */
 const GPU_FILES = ["/dev/dri", "/dev/nvidia0", "/dev/dxg"];
 
-const hasGpuDevice = (): boolean =>
+export const hasGpuDevice = (): boolean =>
   process.platform !== "linux" || GPU_FILES.some((file) => existsSync(file));

@@ -2,6 +2,7 @@
 import * as tf from "@tensorflow/tfjs-core";
 import type { DryStage, Provider } from "../../tensor/index.js";
 import { availableProviders, compile } from "../../tensor/index.js";
+import { hasGpuDevice } from "../devices.js";
 
 export interface Speed {
   /** Floating-point operations a second, of large matrix products. */
@@ -41,8 +42,8 @@ async function leastSeconds(run: () => Promise<unknown>): Promise<number> {
 
 /** Matrix products and a sweep over memory, through the runtime that the run will use. @returns null where it is not here */
 export async function measureSpeed(provider: Provider, threads: number | undefined): Promise<Speed | null> {
-  if (provider !== "cpu" && !(await availableProviders()).includes(provider)) return null;
   if (provider === "tensorflow") return null;
+  if (provider !== "cpu" && !(hasGpuDevice() && (await availableProviders()).includes(provider))) return null;
   const options = { provider, keepOnDevice: ["y"], ...(threads === undefined ? {} : { threads }) };
   const side = 768;
   const matrix = { shape: [side, side], dtype: "float32" as const };

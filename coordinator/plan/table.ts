@@ -48,6 +48,7 @@ export function planTable(plan: Plan): string {
     const total = ["in all", ...STAGES.map((stage) => bytesText(own[stage]))];
     lines.push(...aligned([header, ...rowsOf(plan.items, place), total]), "");
   }
+  if (peaks.device !== null) lines.push(`largest buffer  ${bytesText(plan.largestBytes)}`, "");
   lines.push(...aligned([["disk", ""], ...disk.map(({ what, bytes }) => [what, bytesText(bytes)])]));
   lines.push("", ...timeLines(plan), planLine(plan));
   return `${lines.join("\n")}\n`;

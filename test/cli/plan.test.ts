@@ -12,18 +12,18 @@ import { retort } from "./retort.js";
 const folder = mkdtempSync(join(tmpdir(), "plan-"));
 afterAll(() => rmSync(folder, { recursive: true }));
 
-/** A policy of which only config.json is there: 8 layers of width 512, 30M parameters. */
+/** A policy of which only config.json is there: 4 layers of width 512, 17M parameters. */
 const policy = join(folder, "policy");
 mkdirSync(policy);
 const shape = {
   model_type: "qwen3",
   hidden_size: 512,
   intermediate_size: 1408,
-  num_hidden_layers: 8,
+  num_hidden_layers: 4,
   num_attention_heads: 8,
   num_key_value_heads: 2,
   head_dim: 64,
-  vocab_size: 8000,
+  vocab_size: 12_000,
   tie_word_embeddings: true,
   torch_dtype: "bfloat16",
 };
@@ -49,7 +49,7 @@ const bytes = ({ items }: Plan, what: string): number =>
 
 // Per layer: q, k, v, o of 512 x 512, 128, 128 and 512; three of 512 x 1408; norms 2 x 512 + 2 x 64. Embedding, last norm.
 const LAYER = 512 * (512 + 128 + 128 + 512) + 3 * 512 * 1408 + 2 * 512 + 2 * 64;
-const PARAMETERS = 8 * LAYER + 8000 * 512 + 512;
+const PARAMETERS = 4 * LAYER + 12_000 * 512 + 512;
 
 test("a policy of which only config.json is there is planned: parameters, stored bytes, state", async () => {
   const planned = await plan("cpu");
@@ -60,21 +60,17 @@ test("a policy of which only config.json is there is planned: parameters, stored
     dtype: "bfloat16",
     hasWeights: false,
   });
-  for (const what of [
-    "weights in training",
-    "optimizer: mean of the gradients",
-    "optimizer: mean of their squares",
-  ])
+  for (const what of ["weights", "optimizer: mean of the gradients", "optimizer: mean of their squares"])
     expect(bytes(planned, what)).toBe(4 * PARAMETERS);
-  // 8 layers x keys and values x 8 slots x 2 heads x (64 + 64) positions x 64.
-  expect(bytes(planned, "sampler: KV cache")).toBe(4 * 8 * 2 * 8 * 2 * 128 * 64);
+  // 4 layers x keys and values x 8 slots x 2 heads x (64 + 64) positions x 64.
+  expect(bytes(planned, "sampler: KV cache")).toBe(4 * 4 * 2 * 8 * 2 * 128 * 64);
   expect(planned.peaks.device).toBeNull();
 });
 
 test("an adapter needs a state of its own size alone, and an update of fewer bytes", async () => {
   const [whole, adapter] = [await plan("cpu"), await plan("cpu", { set: ["policy.lora.rank=4"] })];
   // A: rank x in, B: out x rank, for each of the seven matrices.
-  const learned = 8 * 4 * (512 + 512 + 2 * (512 + 128) + 512 + 512 + 3 * (512 + 1408));
+  const learned = 4 * 4 * (512 + 512 + 2 * (512 + 128) + 512 + 512 + 3 * (512 + 1408));
   expect(adapter.policy).toMatchObject({ parameters: PARAMETERS, learned });
   expect(bytes(adapter, "adapter")).toBe(4 * learned);
   expect(adapter.peaks.host.update).toBeLessThan(whole.peaks.host.update - 3 * 4 * PARAMETERS);
@@ -125,17 +121,16 @@ test("a run that cannot fit is refused with what each change saves, the largest 
 });
 
 test("retort train refuses it with exit code 2 and leaves nothing", async () => {
+  // 200 million words: 410 GB of embedding, of which nothing is ever asked for.
+  const large = join(folder, "large");
+  mkdirSync(large);
+  writeFileSync(
+    join(large, "config.json"),
+    JSON.stringify({ ...shape, vocab_size: 2e8, num_hidden_layers: 1 }),
+  );
   const dir = join(folder, "refused");
-  const args = ["train", run, "--set", "policy.device=cpu", "--set", `run.dir=${dir}`];
-  const { code, stderr } = await retort([
-    ...args,
-    "--set",
-    "rollout.max_new_tokens=1900",
-    "--set",
-    "rollout.slots=4096",
-    "--set",
-    "rollout.prompts_per_step=1024",
-  ]);
+  const sets = [`policy.path=${large}`, "policy.lora.rank=4", "policy.device=cpu", `run.dir=${dir}`];
+  const { code, stderr } = await retort(["train", run, ...sets.flatMap((set) => ["--set", set])]);
   expect([code, existsSync(dir)]).toEqual([2, false]);
-  expect(stderr).toMatch(/^retort: memory: need about [\d.]+ GB for this run/);
+  expect(stderr).toMatch(/^retort: memory: need about [\d.]+ [GT]B for this run/);
 });
