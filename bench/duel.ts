@@ -44,8 +44,6 @@ export interface Arena {
   readonly say: (line: string) => void;
 }
 
-/** A setting this many times slower than the best so far gets no second turn. */
-const HOPELESS = 2;
 /** Greatest difference of losses, and of log-probs in float32. */
 const TOLERANCE = 1e-3;
 
@@ -59,12 +57,11 @@ function tokenRows(rows: number, length: number, vocabulary: number, stream: str
 
 type Answer = TrainAnswer | SampleAnswer;
 
-/** Asks for one turn of a cell's work. */
+/** Asks for one turn of a work. */
 function turnOf(
-  cell: Cell,
+  work: Cell["work"],
   config: DecoderConfig,
 ): (contestant: Contestant, greedy?: boolean) => Promise<Answer> {
-  const { work } = cell;
   if (work.kind === "train") {
     const ids = tokenRows(work.rows, work.length, config.vocabulary, "train");
     return (contestant) => contestant.ask("train", { ids, steps: work.steps });
@@ -81,22 +78,26 @@ async function started(side: Side, folder: string): Promise<{ contestant: Contes
   return { contestant, version };
 }
 
-/** Tries a side's settings, each after a turn to warm up. */
+/** What settings are tried on: in sampling a shorter prompt and completion, which is enough to choose by. */
+const trialOf = (work: Cell["work"]): Cell["work"] =>
+  work.kind === "train" ? work : { ...work, promptLength: Math.min(work.promptLength, 32), newTokens: 8 };
+
+/** Tries a side's settings, the first (and what compiles: every) one after a turn to warm up. */
 async function bestSetting(side: Side, cell: Cell, arena: Arena): Promise<Setting> {
   const { work, policy, table } = cell;
   const slots = work.kind === "train" ? "" : work.prompts * work.samples;
   const key = `${side.name} ${table} ${policy} ${slots}`;
   const known = arena.best.get(key);
   if (known !== undefined) return known;
-  const turn = turnOf(cell, arena.config);
+  const trial = trialOf(work);
+  const turn = turnOf(trial, arena.config);
   const { contestant } = await started(side, arena.folder);
   let best: { setting: Setting; seconds: number } | null = null;
   for (const setting of side.settings(work.kind)) {
     await contestant.ask("configure", setting);
-    const warm = await turn(contestant);
-    if (best !== null && warm.seconds > HOPELESS * best.seconds && side.name !== "Retort") continue;
+    if (best === null || side.compiles) await turn(contestant);
     const { seconds } = await turn(contestant);
-    arena.say(`    ${side.name} ${inWords(setting)}: ${Math.round(tokensOfTurn(work) / seconds)} tokens/s`);
+    arena.say(`    ${side.name} ${inWords(setting)}: ${Math.round(tokensOfTurn(trial) / seconds)} tokens/s`);
     if (best === null || seconds < best.seconds) best = { setting, seconds };
   }
   await contestant.close();
@@ -119,7 +120,7 @@ async function readied(side: Side, cell: Cell, arena: Arena): Promise<Ready> {
   const before = arena.deviceMib();
   const { contestant, version } = await started(side, arena.folder);
   await contestant.ask("configure", setting);
-  const first = await turnOf(cell, arena.config)(contestant, true);
+  const first = await turnOf(cell.work, arena.config)(contestant, true);
   const after = arena.deviceMib();
   const deviceMib = before === null || after === null ? null : after - before;
   return { contestant, version, setting, first, deviceMib };
@@ -127,7 +128,7 @@ async function readied(side: Side, cell: Cell, arena: Arena): Promise<Ready> {
 
 /** Measures one cell. @throws Error when the two sides do not compute the same */
 export async function duel(cell: Cell, sides: readonly [Side, Side], arena: Arena): Promise<CellResult> {
-  const turn = turnOf(cell, arena.config);
+  const turn = turnOf(cell.work, arena.config);
   const ready: Ready[] = [];
   try {
     for (const side of sides) ready.push(await readied(side, cell, arena));

@@ -13,7 +13,7 @@ const HELP = `npm run bench -- [options]
   --only train,sample,llama   tables (default: all three)
   --policies 1M,10M,100M      sizes (default: all three)
   --quick                     one cell of each size and table, two rounds
-  --long                      the cells of 4096 tokens at 10M and 100M too
+  --long                      4096 tokens at 10M and 100M too; 64 sequences against llama.cpp
   --rounds N                  turns of each side in each cell (default 3)
   --fresh                     measure anew what a run that broke has left
   --json                      the numbers as JSON
@@ -21,7 +21,7 @@ const HELP = `npm run bench -- [options]
 
 const TITLES: Readonly<Record<TableName, string>> = {
   train: "Training step: forward, backward, AdamW",
-  sample: "Sampling: groups of up to 8 completions share a prompt; its prefill counts",
+  sample: "Sampling: groups of 8 or 16 completions share a prompt; its prefill counts",
   llama: "Sampling against llama.cpp: a prompt of 16 tokens for each sequence",
 };
 

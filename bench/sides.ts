@@ -7,6 +7,8 @@ import { type Contestant, type Setting, startContestant } from "./contestant.js"
 export interface Side {
   readonly name: string;
   readonly device: string;
+  /** Its first turn at a setting is slower than all others. */
+  readonly compiles: boolean;
   /** How many times further apart than float32 on both sides its numbers may be. */
   readonly tolerance?: number;
   start(): Contestant;
@@ -16,6 +18,7 @@ export interface Side {
 export const retort = (device = "cpu"): Side => ({
   name: "Retort",
   device,
+  compiles: true,
   start: () => startContestant("Retort", [process.execPath, builtModule(import.meta.url, "./retort.js")], {}),
   settings: () => (device === "cpu" ? [{ threads: 1 }, { threads: 2 }] : [{ threads: 2 }]),
 });
@@ -34,6 +37,7 @@ const PYTORCH_THREADS: readonly Setting[] = [
 export const pytorch = (device = "cpu", python = "/usr/bin/python3"): Side => ({
   name: "PyTorch",
   device,
+  compiles: device !== "cpu",
   start: () =>
     startContestant("PyTorch", [python, join(packageRoot, "bench", "pytorch", "contestant.py")], {
       PYTHONDONTWRITEBYTECODE: "1",
@@ -50,6 +54,7 @@ export const pytorch = (device = "cpu", python = "/usr/bin/python3"): Side => ({
 export const llamaCpp = (home: string): Side => ({
   name: "llama.cpp",
   device: "cpu",
+  compiles: true, // in so far as it reads its weights anew
   tolerance: 50, // its cache is in half precision, and so may its weights be
   start: () =>
     startContestant(

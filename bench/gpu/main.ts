@@ -17,7 +17,7 @@ const HELP = `python3 run.py [options]
   --only train,sample         tables (default: both)
   --policies 1M,10M,100M      sizes (default: all three)
   --quick                     one cell of each size and table, two rounds
-  --long                      the cells of 4096 tokens at 10M and 100M too
+  --long                      4096 tokens at 10M and 100M too; 64 sequences against llama.cpp
   --rounds N                  turns of each side in each cell (default 3)
   --fresh                     measure anew what a run that broke has left
   --json                      the numbers as JSON
