@@ -21,7 +21,7 @@ export async function createHostCache(runner: RunnerOptions): Promise<KeyValueCa
   const steps = base === undefined ? await laidOutSteps(runner) : standingSteps(runner);
   const lengths = cacheLengths(cacheLength);
   const names = cacheNames(config);
-  const rows: SlotRows[] = names.map(() => createSlotRows(slots * keyValueHeads, cacheLength, headDim));
+  const rows: SlotRows[] = names.map(() => createSlotRows(slots * keyValueHeads, lengths[0]!, headDim));
 
   /** Positions below this hold what some slot has written. */
   let used = 0;

@@ -4,7 +4,7 @@ export interface SlotRows {
   readonly length: number;
   /** The elements as the graph reads them, N x C x E. */
   data(): Float32Array;
-  /** Another C, in place: every row keeps its first `used` entries, as far as they fit. */
+  /** Another C, in place where there is room: every row keeps its first `used` entries, as far as they fit. */
   resize(length: number, used: number): void;
   /** Entries [n, E] of a row from position 0 on. */
   write(row: number, entries: Float32Array): void;
@@ -12,9 +12,23 @@ export interface SlotRows {
   writeColumn(entries: Float32Array, positions: Int32Array, rowsPerSlot: number): void;
 }
 
-export function createSlotRows(rows: number, longest: number, width: number): SlotRows {
-  const all = new Float32Array(rows * longest * width);
-  let length = longest;
+/** @param length - C to begin with; memory grows with the longest C so far */
+export function createSlotRows(rows: number, length: number, width: number): SlotRows {
+  let all = new Float32Array(rows * length * width);
+  /** Rows of `from` elements become rows of `to`, of which the first `kept` are the old ones. */
+  const move = (from: number, to: number, kept: number): void => {
+    if (rows * to > all.length) {
+      const old = all;
+      all = new Float32Array(rows * to);
+      for (let row = 0; row < rows; row++) all.set(old.subarray(row * from, row * from + kept), row * to);
+      return;
+    }
+    // Growing rows move up, so the last goes first; shrinking ones move down.
+    if (to > from)
+      for (let row = rows - 1; row > 0; row--) all.copyWithin(row * to, row * from, row * from + kept);
+    if (to < from)
+      for (let row = 1; row < rows; row++) all.copyWithin(row * to, row * from, row * from + kept);
+  };
   return {
     get length() {
       return length;
@@ -22,13 +36,7 @@ export function createSlotRows(rows: number, longest: number, width: number): Sl
     data: () => all.subarray(0, rows * length * width),
     resize: (next, used) => {
       const [from, to] = [length * width, next * width];
-      const kept = Math.min(used * width, from, to);
-      if (from === to) return;
-      // Growing rows move up, so the last goes first; shrinking ones move down.
-      if (to > from)
-        for (let row = rows - 1; row > 0; row--) all.copyWithin(row * to, row * from, row * from + kept);
-      if (to < from)
-        for (let row = 1; row < rows; row++) all.copyWithin(row * to, row * from, row * from + kept);
+      move(from, to, Math.min(used * width, from, to));
       length = next;
     },
     write: (row, entries) => all.set(entries, row * length * width),

@@ -12,8 +12,7 @@ test("cache lengths rise in steps of whole vectors and end with the longest", ()
 });
 
 test("rows keep their entries when the length grows and shrinks in place", () => {
-  const rows = createSlotRows(3, 8, 2);
-  rows.resize(2, 0);
+  const rows = createSlotRows(3, 2, 2); // grows into new memory, then in place
   for (const row of [0, 1, 2]) rows.write(row, Float32Array.of(row, 1, row, 2));
   rows.resize(5, 2);
   rows.writeColumn(Float32Array.of(10, 11, 20, 21, 30, 31), Int32Array.of(2, 2, 3), 1);
@@ -46,6 +45,12 @@ test("rows keep their entries when the length grows and shrinks in place", () =>
     [2, 2],
   ]);
   expect(rows.data().length).toBe(3 * 3 * 2);
+  rows.resize(5, 3);
+  expect([entry(0, 2), entry(1, 2), entry(2, 1)]).toEqual([
+    [10, 11],
+    [20, 21],
+    [2, 2],
+  ]);
 });
 
 test("one entry of a slot's position goes to each of the slot's rows", () => {
