@@ -1,28 +1,40 @@
 /** Tensors in GPU buffers that ONNX Runtime owns. */
 import * as ort from "onnxruntime-node";
+import { cast } from "./arithmetic.js";
 import { Graph, PLAIN_DIALECT } from "./graph.js";
 import { encodeModel } from "./onnx.js";
 import { reportTransfer } from "./transfers.js";
 import type { DeviceTensor, HostArray, TensorSpec } from "./values.js";
 
-type ReaderKey = `${TensorSpec["dtype"]} ${number}`;
+/** One session for each provider, type and rank: copies its input. */
+const readers = new Map<string, Promise<ort.InferenceSession>>();
 
-/** One session for each type and rank: copies its input. */
-const readers = new Map<ReaderKey, Promise<ort.InferenceSession>>();
-
-/** onnxruntime-node cannot download a GPU buffer (its getData aborts the process), but every session's CPU output is one. */
-function reader({ dtype, shape }: TensorSpec): Promise<ort.InferenceSession> {
-  const key: ReaderKey = `${dtype} ${shape.length}`;
+function reader({ dtype, shape }: TensorSpec, provider: "cpu" | "webgpu"): Promise<ort.InferenceSession> {
+  const key = `${provider} ${dtype} ${shape.length}`;
   let session = readers.get(key);
   if (!session) {
     const graph = new Graph(PLAIN_DIALECT);
     const anyLength = shape.map(() => -1);
     const input = graph.input("x", anyLength, dtype);
-    const { bytes } = encodeModel(graph, "read", [input], [input]);
-    session = ort.InferenceSession.create(bytes, { executionProviders: ["webgpu"], logSeverityLevel: 3 });
+    const output = dtype === "float16" ? cast(graph, input, "float32") : input;
+    const { bytes } = encodeModel(graph, "read", [input], [output]);
+    session = ort.InferenceSession.create(bytes, { executionProviders: [provider], logSeverityLevel: 3 });
     readers.set(key, session);
   }
   return session;
+}
+
+/**
+ * A tensor's elements in host memory, float16 widened. onnxruntime-node cannot download a GPU buffer (its getData aborts
+ * the process), but every session's CPU output is one.
+ */
+export async function readTensor(
+  spec: TensorSpec,
+  tensor: ort.Tensor,
+  provider: "cpu" | "webgpu",
+): Promise<HostArray> {
+  const { o0 } = await (await reader(spec, provider)).run({ i0: tensor });
+  return o0!.data as HostArray;
 }
 
 /**
@@ -65,8 +77,7 @@ export class BufferTensor implements DeviceTensor {
     return this.buffer;
   }
   async read(): Promise<HostArray> {
-    const { o0 } = await (await reader(this.spec)).run({ i0: this.tensor });
-    const data = o0!.data as HostArray;
+    const data = await readTensor(this.spec, this.tensor, "webgpu");
     reportTransfer("read", "out", "x", data);
     return data;
   }

@@ -70,7 +70,9 @@ export function record(
     const results = fn(mapValues(inputs, (value) => tensorOf(graph, value)));
     for (const [name, tensor] of Object.entries(results)) {
       const value = recordedValue(graph, tensor);
-      outputs[name] = value.type === "bool" ? cast(graph, value, "int32") : value;
+      const widened = { bool: "int32", float16: "float32" } as const;
+      outputs[name] =
+        value.type === "bool" || value.type === "float16" ? cast(graph, value, widened[value.type]) : value;
     }
   });
   return { graph, inputs, outputs };

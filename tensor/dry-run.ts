@@ -40,7 +40,7 @@ const LEAST_FOLLOWED = 2 ** 14;
 const BYTES_PER_NODE = 35_000;
 
 const elements = ({ shape }: TensorSpec): number => shape.reduce((size, length) => size * length, 1);
-const bytes = (spec: TensorSpec): number => 4 * elements(spec);
+const bytes = (spec: TensorSpec): number => (spec.dtype === "float16" ? 2 : 4) * elements(spec);
 
 /** A tensor without elements. Read, it is all zeros. */
 class DryTensor implements DeviceTensor {
@@ -58,7 +58,7 @@ class DryTensor implements DeviceTensor {
 
 /** Zeros whose pages the system hands out only when they are written. */
 const zeros = (spec: TensorSpec): HostArray =>
-  spec.dtype === "float32" ? new Float32Array(elements(spec)) : new Int32Array(elements(spec));
+  spec.dtype === "int32" ? new Int32Array(elements(spec)) : new Float32Array(elements(spec));
 
 /** A graph that was opened, and what it keeps once it has run. */
 interface DryGraph {

@@ -59,11 +59,14 @@ class EagerTensor implements DeviceTensor {
   }
 }
 
+/** tfjs has no float16: such a weight keeps its 32 bits. */
+const eagerType = ({ dtype }: TensorSpec): "float32" | "int32" => (dtype === "int32" ? dtype : "float32");
+
 function inputTensor(spec: TensorSpec, value: Value): tf.Tensor {
   if (value instanceof EagerTensor) return value.tensor;
   const data = isHostArray(value) ? value : value instanceof HostTensor ? value.data : null;
   if (!data) throw new Error("a tensor of a file or another device was fed to this function; see placeOn");
-  return tf.tensor(data, [...spec.shape], spec.dtype);
+  return tf.tensor(data, [...spec.shape], eagerType(spec));
 }
 
 /** A "compiled" function that runs the original on tfjs's active backend each time. */
@@ -85,7 +88,7 @@ export function eagerFunction(
         return Object.fromEntries(
           Object.entries(signature.outputs).map(([name, { dtype }]) => [
             name,
-            tf.clone(tf.cast(results[name]!, dtype)),
+            tf.clone(tf.cast(results[name]!, dtype === "int32" ? "int32" : "float32")),
           ]),
         );
       });

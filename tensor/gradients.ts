@@ -3,6 +3,7 @@
  * takes a detour that shows in the training step. They hold for every backend, eager ones too.
  */
 import * as tf from "@tensorflow/tfjs-core";
+import { ofGradients } from "./half-precision.js";
 import "./register-tfjs.js"; // tfjs's own gradients first, so that ours replace them
 
 type Gradient = (
@@ -49,7 +50,7 @@ const extremum =
 const matMul: Gradient = (dy, [a, b], attributes) => {
   const { transposeA, transposeB } = attributes as unknown as tf.BatchMatMulAttrs;
   const product = (x: tf.Tensor, y: tf.Tensor, flipX: boolean, flipY: boolean): tf.Tensor =>
-    tf.matMul(x, y, flipX, flipY);
+    ofGradients(() => tf.matMul(x, y, flipX, flipY));
   const byRows = (x: tf.Tensor): tf.Tensor => tf.reshape(x, [-1, x.shape.at(-1)!]);
   return {
     a: () =>

@@ -9,6 +9,7 @@ import { reportTransfer } from "./transfers.js";
 import {
   type CompiledFunction,
   checkFeeds,
+  HalfTensor,
   type HostArray,
   HostTensor,
   isHostArray,
@@ -100,10 +101,13 @@ export async function openSession(
 
 function feedTensor(by: string, name: string, spec: TensorSpec, value: Value): ort.Tensor {
   if (value instanceof BufferTensor) return value.tensor;
+  if (value instanceof HalfTensor) return new ort.Tensor("float16", value.data, spec.shape);
   const data = isHostArray(value) ? value : value instanceof HostTensor ? value.data : null;
   if (!data) throw new Error("a tensor of a file or another device was fed to this session; see placeOn");
   reportTransfer(by, "in", name, data);
-  return new ort.Tensor(spec.dtype, data, spec.shape);
+  return data instanceof Int32Array
+    ? new ort.Tensor("int32", data, spec.shape)
+    : new ort.Tensor("float32", data, spec.shape);
 }
 
 async function runSession(

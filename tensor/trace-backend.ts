@@ -4,6 +4,7 @@
  */
 import * as tf from "@tensorflow/tfjs-core";
 import "./register-tfjs.js";
+import { cast } from "./arithmetic.js";
 import type { ElementType, Graph, Value } from "./graph.js";
 
 // Production mode keeps tfjs's advice to install another backend off the terminal.
@@ -129,8 +130,11 @@ export function tensorOf(graph: Graph, value: Value): tf.Tensor {
   return tf.engine().makeTensorFromTensorInfo(infoOf(graph, value));
 }
 
-/** Registers how one tfjs op is recorded. */
-export function defineKernel(kernelName: string, emit: Emit): void {
+/**
+ * Registers how one tfjs op is recorded.
+ * @param takesHalf - the op records float16 inputs as they are; else they are widened before it
+ */
+export function defineKernel(kernelName: string, emit: Emit, { takesHalf = false } = {}): void {
   tf.registerKernel({
     kernelName,
     backendName: TRACE_BACKEND,
@@ -138,7 +142,9 @@ export function defineKernel(kernelName: string, emit: Emit): void {
       const graph = backend.current();
       const values: Record<string, Value> = {};
       for (const [name, tensor] of Object.entries(inputs)) {
-        if (tensor) values[name] = recordedValue(graph, tensor);
+        if (!tensor) continue;
+        const value = recordedValue(graph, tensor);
+        values[name] = takesHalf || value.type !== "float16" ? value : cast(graph, value, "float32");
       }
       const result = emit(graph, values, attrs ?? {});
       return "id" in result ? infoOf(graph, result) : result.map((value) => infoOf(graph, value));

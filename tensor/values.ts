@@ -6,7 +6,8 @@ export type HostArray = Float32Array | Int32Array;
 
 export interface TensorSpec {
   readonly shape: readonly number[];
-  readonly dtype: "float32" | "int32";
+  /** float16: of inputs alone, on the way to matrix products in half precision; only `placeOn` makes such values. */
+  readonly dtype: "float32" | "int32" | "float16";
 }
 
 /** A tensor that stays where it was computed: in a GPU buffer on webgpu, in this process's memory on cpu. */
@@ -106,6 +107,19 @@ export function checkFeeds(specs: Signature["inputs"], feeds: Readonly<Record<st
       throw new Error(`input "${name}": need ${describe(spec)}, got ${got.size} elements of ${got.dtype}`);
     }
   }
+}
+
+/** Float16 elements in host memory, as bits: JavaScript has no array of them. */
+export class HalfTensor implements DeviceTensor {
+  constructor(
+    readonly spec: TensorSpec,
+    readonly data: Uint16Array,
+    private readonly widened: (data: Uint16Array) => Promise<HostArray>,
+  ) {}
+  read(): Promise<HostArray> {
+    return this.widened(this.data);
+  }
+  dispose(): void {}
 }
 
 /** Host memory behind the interface of a device's. */

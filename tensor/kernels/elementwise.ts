@@ -147,7 +147,9 @@ export function defineElementwiseKernels(): void {
     defineKernel(name, (graph, { x }) => unary(graph, op, x!));
   }
   for (const [name, record] of Object.entries(DERIVED)) {
-    defineKernel(name, (graph, { x }, attributes) => record(graph, x!, attributes));
+    defineKernel(name, (graph, { x }, attributes) => record(graph, x!, attributes), {
+      takesHalf: name === "Identity",
+    });
   }
   defineKernel("LogicalAnd", (graph, { a, b }) => binary(graph, "And", a!, b!, "bool"));
   defineKernel("LogicalOr", (graph, { a, b }) => or(graph, a!, b!));

@@ -77,10 +77,15 @@ function gatherInBatches(graph: Graph, x: Value, indices: Value, axis: number, b
 }
 
 export function defineIndexingKernels(): void {
-  defineKernel("GatherV2", (graph, { x, indices }, { axis, batchDims }) => {
-    const [at] = tf.util.parseAxisParam(axis as number, [...x!.shape]) as [number];
-    return gather(graph, x!, cast(graph, indices!, "int32"), at, Number(batchDims ?? 0));
-  });
+  defineKernel(
+    "GatherV2",
+    (graph, { x, indices }, { axis, batchDims }) => {
+      const [at] = tf.util.parseAxisParam(axis as number, [...x!.shape]) as [number];
+      const rows = gather(graph, x!, cast(graph, indices!, "int32"), at, Number(batchDims ?? 0));
+      return rows.type === "float16" ? cast(graph, rows, "float32") : rows;
+    },
+    { takesHalf: true },
+  );
   defineKernel("GatherNd", (graph, { params, indices }) => {
     const depth = indices!.shape.at(-1)!;
     const shape = [...indices!.shape.slice(0, -1), ...params!.shape.slice(depth)];

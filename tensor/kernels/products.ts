@@ -2,6 +2,7 @@
 import type * as tf from "@tensorflow/tfjs-core";
 import { binary, broadcastShape, unary } from "../arithmetic.js";
 import type { Graph, Value } from "../graph.js";
+import { halfProduct } from "../half-precision.js";
 import { transpose } from "../layout.js";
 import { defineKernel } from "../trace-backend.js";
 
@@ -24,6 +25,13 @@ export function matrixProduct(
   transposeA: boolean,
   transposeB: boolean,
 ): Value {
+  if (a.type === "float16" || b.type === "float16") {
+    return halfProduct(graph, a, b, (x, y) => sameTypeProduct(graph, x, y, transposeA, transposeB));
+  }
+  return sameTypeProduct(graph, a, b, transposeA, transposeB);
+}
+
+function sameTypeProduct(graph: Graph, a: Value, b: Value, transposeA: boolean, transposeB: boolean): Value {
   const [left, right] = [untransposed(a), untransposed(b)];
   const flipA = transposeA !== left.isTransposed;
   const flipB = transposeB !== right.isTransposed;
@@ -77,8 +85,11 @@ function einsum(graph: Graph, inputs: Readonly<Record<string, Value>>, attribute
 }
 
 export function defineProductKernels(): void {
-  defineKernel("BatchMatMul", (graph, { a, b }, { transposeA, transposeB }) =>
-    matrixProduct(graph, a!, b!, Boolean(transposeA), Boolean(transposeB)),
+  defineKernel(
+    "BatchMatMul",
+    (graph, { a, b }, { transposeA, transposeB }) =>
+      matrixProduct(graph, a!, b!, Boolean(transposeA), Boolean(transposeB)),
+    { takesHalf: true },
   );
   defineKernel("_FusedMatMul", fusedProduct);
   defineKernel("Einsum", einsum);

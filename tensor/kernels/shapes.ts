@@ -112,13 +112,17 @@ export function defineShapeKernels(): void {
   defineSlices();
   defineJoins();
   defineConstants();
-  defineKernel("Reshape", (graph, { x }, { shape }) => reshape(graph, x!, inferred(x!, shape as number[])));
+  defineKernel("Reshape", (graph, { x }, { shape }) => reshape(graph, x!, inferred(x!, shape as number[])), {
+    takesHalf: true,
+  });
   defineKernel("ExpandDims", (graph, { input }, { dim }) => {
     const rank = input!.shape.length + 1;
     const at = Number(dim) < 0 ? Number(dim) + rank : Number(dim);
     return reshape(graph, input!, input!.shape.toSpliced(at, 0, 1));
   });
-  defineKernel("Transpose", (graph, { x }, { perm }) => transpose(graph, x!, perm as number[]));
+  defineKernel("Transpose", (graph, { x }, { perm }) => transpose(graph, x!, perm as number[]), {
+    takesHalf: true,
+  });
   defineKernel("BroadcastTo", (graph, { x }, { shape }) => expand(graph, x!, shape as number[]));
   defineKernel("Tile", (graph, { x }, { reps }) => {
     const times = reps as number[];
