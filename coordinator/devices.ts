@@ -1,7 +1,7 @@
 import { existsSync } from "node:fs";
 import { ConfigError } from "../core/index.js";
-import type { DeviceChoice } from "../policy/run-config.js";
-import { isSoftwareVulkan, type Provider, providerStates } from "../tensor/index.js";
+import type { DeviceChoice, PolicyConfig } from "../policy/run-config.js";
+import { hasHalfPrecision, isSoftwareVulkan, type Provider, providerStates } from "../tensor/index.js";
 
 /**
  * What computes a policy. `auto` is cuda or webgpu where a session really opens there, else cpu; a software GPU (tests run
@@ -25,6 +25,28 @@ export async function chooseProvider(device: DeviceChoice): Promise<Provider> {
     need: `one that works here (${available.join(", ")}; ${device}: ${reason})`,
     fix: `${fix} \`retort devices\` tells more.`,
   });
+}
+
+/**
+ * Whether the policy's matrices are held in float16.
+ * @throws ConfigError where the device has no half precision, or where they are learned
+ */
+export async function usesHalfPrecision(
+  { precision, lora }: Pick<PolicyConfig, "precision" | "lora">,
+  provider: Provider,
+): Promise<boolean> {
+  if (precision === "float32") return false;
+  const refuse = (need: string, fix: string): never => {
+    throw new ConfigError({ at: "policy.precision", got: precision, need, fix });
+  };
+  if (lora === null)
+    refuse(
+      "float32 where all weights are learned",
+      "Set policy.lora: under an adapter the policy's own matrices may be float16.",
+    );
+  if (!(await hasHalfPrecision(provider)))
+    refuse(`float32: ${provider} here does not compute in float16`, "`retort devices` lists what does.");
+  return true;
 }
 
 /** Device files of a GPU. Without any, trying one out would only make its driver complain on stderr. */

@@ -13,7 +13,7 @@ import { type LanguageSet, loadLanguages } from "../verifiers/index.js";
 import type { AttemptContext } from "./attempts.js";
 import { checkDemonstrations, languagesUsed } from "./check-tasks.js";
 import type { RunConfig } from "./config.js";
-import { chooseProvider } from "./devices.js";
+import { chooseProvider, usesHalfPrecision } from "./devices.js";
 import { createDrawOrder } from "./draw.js";
 import { currentEnvironment, recordEnvironment } from "./environment.js";
 import { type OpenedPool, openPool, openRunner, type PoolRequest } from "./open-pool.js";
@@ -61,6 +61,7 @@ export interface OpenRun {
 export async function openRun(config: RunConfig, progress: Progress, folder: string): Promise<OpenRun> {
   const languages = loadLanguages(config.languages.folders);
   const provider = await chooseProvider(config.policy.device);
+  const isHalf = await usesHalfPrecision(config.policy, provider);
   const request: PoolRequest = {
     languages,
     verifier: config.verifier,
@@ -86,6 +87,7 @@ export async function openRun(config: RunConfig, progress: Progress, folder: str
       weights: await storedWeights(policy.source, config.policy.lora !== null, widening(progress)),
       seed: config.run.seed,
       provider,
+      isHalf,
       threads,
       objective: config.objective,
       optimizer: config.optimizer,

@@ -18,6 +18,7 @@ import {
   decoderModel,
   type Learner,
   type LearnerState,
+  NonFiniteUpdateError,
   type ObjectiveConfig,
   type OptimizerConfig,
   type UpdateMetrics,
@@ -33,6 +34,8 @@ export interface OpenSamplerRequest {
   readonly weights: HostWeights | StoredWeights;
   readonly provider: Provider;
   readonly threads: number;
+  /** The policy's own matrices are held in float16. Default: no. */
+  readonly isHalf?: boolean;
 }
 
 export interface OpenRequest extends OpenSamplerRequest {
@@ -75,8 +78,9 @@ const learning = (): Learner => {
 export const open = (request: OpenRequest): Promise<Answer<void>> =>
   answered(async () => {
     const { weights: given, ...asked } = request;
-    const { config, provider, threads, objective, optimizer, totalSteps, temperature } = request;
-    const read = await placedWeights(given, request);
+    const { provider, threads, objective, optimizer, totalSteps, temperature, isHalf = false } = request;
+    const config: DecoderConfig = isHalf ? { ...request.config, matrixType: "float16" } : request.config;
+    const read = await placedWeights(given, { config, provider });
     // Under an adapter on webgpu: in buffers that sampler and learner share.
     const placed =
       config.lora === undefined
@@ -114,7 +118,11 @@ async function placedWeights(
   { config, provider }: Pick<OpenSamplerRequest, "config" | "provider">,
 ): Promise<PlacedWeights> {
   if (provider === "tensorflow") await useTensorflowBackend();
-  return isStored(weights) ? placeWeights(weights, provider) : { config, weights };
+  if (!isStored(weights)) return { config, weights };
+  const { matrixType } = config;
+  const { source, base } = weights;
+  const typed = matrixType === undefined ? source : { ...source, config: { ...source.config, matrixType } };
+  return placeWeights({ source: typed, base }, provider);
 }
 
 /** No parameter has such a name. */
@@ -195,15 +203,28 @@ function closeEngine(shape: RunnerShape): void {
   if (engine !== undefined) closing.add(engine.dispose());
 }
 
+/** What to do first where numbers overflowed: float16 ends at 65,504. */
+const halfHint = (): string =>
+  current().request.isHalf ? " Set policy.precision: float32, whose range is wider." : "";
+
 /** Where every reward is 0 nothing is trained, so no loss would ever show that the policy is broken. */
 function refuseNonFinite({ rolloutLogProbs }: Pick<SampledSequence, "rolloutLogProbs">): void {
   const bad = rolloutLogProbs.find((logProb) => !Number.isFinite(logProb));
   if (bad === undefined) return;
-  throw new NonFinitePolicyError(`the policy is not finite: it gives a token the log-probability ${bad}.`);
+  throw new NonFinitePolicyError(
+    `the policy is not finite: it gives a token the log-probability ${bad}.${halfHint()}`,
+  );
 }
 
 export const update = (request: UpdateRequest): Promise<Answer<UpdateMetrics>> =>
-  answered(() => learning().update(request));
+  answered(async () => {
+    try {
+      return await learning().update(request);
+    } catch (error) {
+      if (!(error instanceof NonFiniteUpdateError) || halfHint() === "") throw error;
+      throw new NonFiniteUpdateError(`${error.message}${halfHint()}`, { cause: error });
+    }
+  });
 
 export const exportState = (): Promise<Answer<LearnerState>> => answered(() => learning().exportState());
 

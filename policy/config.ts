@@ -59,6 +59,8 @@ export interface DecoderConfig {
   readonly stopIds: readonly number[];
   /** Absent: all weights are the policy's own. */
   readonly lora?: LoraConfig;
+  /** Type in which what computes holds the policy's own matrices; absent: float32. Never in a file. */
+  readonly matrixType?: "float16";
 }
 
 /**

@@ -28,6 +28,12 @@ export const PolicyConfig = z.strictObject({
     .describe(
       "What computes; auto is the GPU where one is found. tensorflow runs eagerly on @tensorflow/tfjs-node-gpu.",
     ),
+  precision: z
+    .enum(["float32", "float16"])
+    .default("float32")
+    .describe(
+      "Type in which a GPU holds the policy's matrices under an adapter, and multiplies by them; all else is float32. float16 needs policy.lora.",
+    ),
   threads: z
     .int()
     .positive()

@@ -19,6 +19,8 @@ import {
   namedKeyValues,
   prefillSpecs,
   type Specs,
+  standingStepFunction,
+  standingStepSpecs,
   stepFunction,
   stepSpecs,
   valueName,
@@ -39,15 +41,18 @@ import {
  * a GPU outputs stay where they are.
  */
 const deviceStepFunction =
-  (config: DecoderConfig, shape: RunnerShape, kind: DrawKind): TracedFunction =>
+  ({ config, shape, base }: RunnerOptions, kind: DrawKind): TracedFunction =>
   (inputs) => {
-    const { logits, ...fresh } = stepFunction(config)(inputs);
+    const step = base === undefined ? stepFunction : standingStepFunction;
+    const { logits, ...fresh } = step(config)(inputs);
     const { slots, cacheLength } = shape;
     const isHere = tf.equal(tf.range(0, cacheLength, 1, "int32"), tf.reshape(inputs.positions!, [slots, 1])); // [S, C]
     const here = tf.reshape(isHere, [slots, 1, cacheLength, 1]);
+    const column = (x: tf.Tensor): tf.Tensor =>
+      tf.reshape(x, [slots, config.keyValueHeads, 1, config.headDim]);
     const written = cacheOf(inputs, config).map((past, layer) => ({
-      key: tf.where(here, tf.expandDims(fresh[keyName(layer)]!, 2), past.key),
-      value: tf.where(here, tf.expandDims(fresh[valueName(layer)]!, 2), past.value),
+      key: tf.where(here, column(fresh[keyName(layer)]!), past.key),
+      value: tf.where(here, column(fresh[valueName(layer)]!), past.value),
     }));
     const draws = inputs as Parameters<typeof drawInGraph>[1];
     return { ...drawInGraph(logits as tf.Tensor2D, draws, kind), ...namedKeyValues(written) };
@@ -119,15 +124,16 @@ function placeWeights(provider: Provider, weights: Readonly<Record<string, Value
 }
 
 /** The step's graph for each kind of draw, compiled when it is first needed. */
-function stepGraphs(config: DecoderConfig, shape: RunnerShape, options: CompileOptions) {
+function stepGraphs(runner: RunnerOptions, options: CompileOptions) {
+  const { config, shape, base } = runner;
   const graphs = new Map<string, Promise<CompiledFunction>>();
   return {
     of: (kind: DrawKind): Promise<CompiledFunction> => {
       const key = JSON.stringify(kind);
-      const specs = { ...stepSpecs(config, shape), ...drawSpecs(shape.slots) };
+      const own = base === undefined ? stepSpecs(config, shape) : standingStepSpecs(config, shape);
+      const specs = { ...own, ...drawSpecs(shape.slots) };
       const graph =
-        graphs.get(key) ??
-        compile(deviceStepFunction(config, shape, kind), specs, { ...options, name: "decode" });
+        graphs.get(key) ?? compile(deviceStepFunction(runner, kind), specs, { ...options, name: "decode" });
       graphs.set(key, graph);
       return graph;
     },
@@ -138,12 +144,8 @@ function stepGraphs(config: DecoderConfig, shape: RunnerShape, options: CompileO
 }
 
 /** A cache that stays in device buffers: ids, positions and numbers to draw with go in, drawn tokens come out. */
-export async function createDeviceCache({
-  config,
-  shape,
-  provider,
-  threads,
-}: RunnerOptions): Promise<KeyValueCache> {
+export async function createDeviceCache(runner: RunnerOptions): Promise<KeyValueCache> {
+  const { config, shape, provider, threads, base } = runner;
   const names = Array.from({ length: config.layers }, (_, layer) => [
     keyName(layer),
     valueName(layer),
@@ -154,7 +156,7 @@ export async function createDeviceCache({
     ...options,
     name: "prefill",
   });
-  const steps = stepGraphs(config, shape, options);
+  const steps = stepGraphs(runner, options);
   const assignGraph = await compile(assignFunction(config, shape), assignSpecs(config, shape), {
     ...options,
     name: "assign",
@@ -187,7 +189,8 @@ export async function createDeviceCache({
       releaseAll({ ...laidOut, ...placed });
       placed = await placeWeights(provider, next, config);
       weights = { ...next, ...placed };
-      laidOut = await layOut.run(weights);
+      // On a base a step computes as it stands: a second copy of a large policy would not fit.
+      laidOut = base === undefined ? await layOut.run(weights) : {};
     },
     prefill: async (prompts): Promise<Prefilled> => {
       const { ids, lengths } = padPrompts(prompts, shape.promptLength);
@@ -206,7 +209,8 @@ export async function createDeviceCache({
     },
     step: async (ids, positions, draws) => {
       const graph = await steps.of(drawKind(draws, config.vocabulary));
-      const feeds = { ...laidOut, ...cache, ids, positions, ...drawFeeds(draws, config.vocabulary) };
+      const own = base === undefined ? laidOut : weights;
+      const feeds = { ...own, ...cache, ids, positions, ...drawFeeds(draws, config.vocabulary) };
       const outputs = await graph.run(feeds);
       replace(outputs);
       return { drawn: drawnTokens(outputs, draws) };

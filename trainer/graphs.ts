@@ -75,6 +75,15 @@ const GRAPHS_KEPT = 24;
 const float = (...shape: number[]): TensorSpec => ({ shape, dtype: "float32" });
 const int = (...shape: number[]): TensorSpec => ({ shape, dtype: "int32" });
 
+/** `frozen/` by parameter. */
+const frozenSpecs = ({ frozenShapes = {}, frozenType }: TrainableModel): Record<string, TensorSpec> =>
+  Object.fromEntries(
+    Object.entries(frozenShapes).map(([name, shape]) => [
+      `frozen/${name}`,
+      { shape, dtype: shape.length === 2 ? (frozenType ?? "float32") : "float32" },
+    ]),
+  );
+
 export function createGraphs(options: GraphOptions): Graphs {
   const { model, objective } = options;
   const kept = keepFunctions<CompiledFunction>(GRAPHS_KEPT);
@@ -90,7 +99,7 @@ export function createGraphs(options: GraphOptions): Graphs {
     Object.fromEntries(Object.entries(shapes).map(([name, shape]) => [`${prefix}/${name}`, float(...shape)]));
   const rowSpecs = ({ rows, length, positions }: GraphShape): Record<string, TensorSpec> => ({
     ...parameters("weights"),
-    ...parameters("frozen", model.frozenShapes ?? {}),
+    ...frozenSpecs(model),
     ids: int(rows, length),
     positions: int(positions),
   });

@@ -22,6 +22,8 @@ export interface TrainableModel {
   readonly shapes: Readonly<Record<string, readonly number[]>>;
   /** Shape of each parameter that stays as it is: the policy under an adapter. */
   readonly frozenShapes?: Readonly<Record<string, readonly number[]>>;
+  /** Type of the matrices among them. Default: float32. */
+  readonly frozenType?: "float16";
   readonly vocabulary: number;
   /** Causal hidden states of right-padded rows: ids [B, T] int32 -> [B * T, D]. */
   hidden(weights: TensorMap, ids: tf.Tensor2D): tf.Tensor2D;
@@ -62,7 +64,11 @@ export function decoderModel(config: DecoderConfig): TrainableModel {
   const own =
     config.lora === undefined
       ? { shapes: parameterShapes(config) }
-      : { shapes: adapterShapes(config), frozenShapes: parameterShapes(config) };
+      : {
+          shapes: adapterShapes(config),
+          frozenShapes: parameterShapes(config),
+          ...(config.matrixType === undefined ? {} : { frozenType: config.matrixType }),
+        };
   return {
     ...own,
     vocabulary: config.vocabulary,

@@ -2,7 +2,7 @@ import { readFileSync } from "node:fs";
 import { join } from "node:path";
 import { afterAll, describe, expect, test } from "vitest";
 import { packageRoot } from "../../core/index.js";
-import { readDecoderConfig, readWeights, scoreIds } from "../../policy/index.js";
+import { readDecoderConfig, readWeights, scoreIds, weightSpecs } from "../../policy/index.js";
 import {
   type Alternative,
   createEngine,
@@ -11,7 +11,7 @@ import {
   type SamplingEngine,
   type SamplingOptions,
 } from "../../rollout/index.js";
-import { type Provider, type Transfer, watchTransfers } from "../../tensor/index.js";
+import { type Provider, placeOn, type Transfer, watchTransfers } from "../../tensor/index.js";
 import { isWebgpuHere } from "../tensor/webgpu.js";
 
 const sampled: SamplingOptions = {
@@ -23,6 +23,8 @@ const sampled: SamplingOptions = {
   stopIds: [2],
 };
 
+const runnerShape = { slots: 3, promptLength: 8, cacheLength: 24 };
+
 describe.skipIf(!(await isWebgpuHere()))("the sampler on provider webgpu", () => {
   const opened: SamplingEngine[] = [];
   afterAll(async () => {
@@ -33,7 +35,7 @@ describe.skipIf(!(await isWebgpuHere()))("the sampler on provider webgpu", () =>
   const open = async (family: string, provider: Provider) => {
     const config = readDecoderConfig(folderOf(family));
     const weights = readWeights(folderOf(family), config);
-    const shape = { slots: 3, promptLength: 8, cacheLength: 24 };
+    const shape = runnerShape;
     const engine = await createEngine({ config, shape, provider, threads: 1 });
     engine.setWeights(weights);
     opened.push(engine);
@@ -66,6 +68,27 @@ describe.skipIf(!(await isWebgpuHere()))("the sampler on provider webgpu", () =>
       expect(sequence!.completionIds).toEqual(greedy);
     },
   );
+
+  test("computes on a base as it stands, without a second copy", async () => {
+    const folder = folderOf("qwen2");
+    const config = readDecoderConfig(folder);
+    const base = await placeOn("webgpu", await readWeights(folder, config), weightSpecs(config));
+    const engine = await createEngine({ config, shape: runnerShape, provider: "webgpu", base });
+    opened.push(engine);
+    const expected = JSON.parse(readFileSync(join(folder, "expected.json"), "utf8")) as {
+      ids: number[][];
+      greedy: number[];
+    };
+    const group = { group: 0, randomKey: "a", promptIds: expected.ids[0]!.slice(0, 5), samples: [0] };
+    const options = { ...sampled, temperature: 0, maxNewTokens: expected.greedy.length, stopIds: [] };
+    const crossed: Transfer[] = [];
+    const stop = watchTransfers((transfer) => crossed.push(transfer));
+    const drawn: number[][] = [];
+    await engine.sample([group], options, ({ completionIds }) => drawn.push(completionIds));
+    stop();
+    expect(drawn).toEqual([expected.greedy]);
+    expect(new Set(crossed.map(({ by }) => by))).toEqual(new Set(["prefill", "assign", "decode"]));
+  });
 
   test("moves the weights once, then token ids and one number a slot at a time", async () => {
     const { weights, sample } = await open("llama", "webgpu");

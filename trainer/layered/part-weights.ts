@@ -9,6 +9,7 @@ interface Parameter {
   readonly name: string;
   readonly local: string;
   readonly shape: readonly number[];
+  readonly type: TensorSpec["dtype"];
   readonly isLearned: boolean;
   /** Of one that is not learned. */
   readonly value: Value | undefined;
@@ -27,7 +28,15 @@ function partOf(
     const shape = model.shapes[name] ?? model.frozenShapes?.[name];
     if (shape === undefined) throw new Error(`the model has no parameter ${name}`);
     const isLearned = model.shapes[name] !== undefined;
-    return { name, local: localNames[i]!, shape, isLearned, value: isLearned ? undefined : frozen[name] };
+    const type = isLearned || shape.length !== 2 ? "float32" : (model.frozenType ?? "float32");
+    return {
+      name,
+      local: localNames[i]!,
+      shape,
+      type,
+      isLearned,
+      value: isLearned ? undefined : frozen[name],
+    };
   });
   return { parameters };
 }
@@ -73,7 +82,7 @@ export function weightSpecs({ parameters }: PartWeights): Record<string, TensorS
   return Object.fromEntries(
     parameters.map((parameter) => [
       `${kindOf(parameter)}/${parameter.local}`,
-      { shape: parameter.shape, dtype: "float32" },
+      { shape: parameter.shape, dtype: parameter.type },
     ]),
   );
 }

@@ -1,0 +1,15 @@
+import { expect, test } from "vitest";
+import { usesHalfPrecision } from "../../coordinator/devices.js";
+import { LoraConfig } from "../../policy/index.js";
+
+const lora = LoraConfig.parse({});
+
+test("policy.precision float16 is refused where the device has none, and where all weights are learned", async () => {
+  await expect(usesHalfPrecision({ precision: "float16", lora }, "cpu")).rejects.toThrow(
+    "policy.precision: need float32: cpu here does not compute in float16",
+  );
+  await expect(usesHalfPrecision({ precision: "float16", lora: null }, "webgpu")).rejects.toThrow(
+    /need float32 where all weights are learned.*Set policy\.lora/,
+  );
+  expect(await usesHalfPrecision({ precision: "float32", lora }, "webgpu")).toBe(false);
+});
