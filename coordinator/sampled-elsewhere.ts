@@ -1,4 +1,5 @@
 /** A policy that learns here and is sampled from on a server: engine `openai`. */
+import { rmSync } from "node:fs";
 import { join } from "node:path";
 import type { DecoderConfig, PolicyTokenizer } from "../policy/index.js";
 import { createRemoteSampler, type RemoteSampler } from "../rollout/index.js";
@@ -30,11 +31,13 @@ export async function sampledElsewhere(
   const remote = createRemoteSampler(engine, process.env[engine.api_key_env]?.trim() || null, note);
   try {
     await remote.check(policy.tokenizer.promptIds([{ role: "user", content: "1" }]));
+    const own = join(folder, "served");
+    rmSync(own, { recursive: true, force: true }); // what a run that was killed left: its checkpoints have it too
     const served = new ServedWeights({
       name: run.name,
       config: policy.config,
       from: policy.folder,
-      folder: engine.weights.dir ?? join(folder, "served"),
+      folder: engine.weights.dir ?? own,
     });
     return new SampledElsewhere(local, remote, engine.weights.push === "none" ? null : served);
   } catch (error) {

@@ -102,7 +102,11 @@ export class Models {
     const model: ServedModel = { name, folder: path, parent: this.#base, version: name };
     const stored = this.#adapted(path);
     const load = (): Promise<void> => this.#engines.use(name, stored);
-    if (known !== undefined) return known.gate.alone(load);
+    if (known !== undefined)
+      return known.gate.alone(async () => {
+        await load();
+        known.model = model;
+      });
     const entry = { model, gate: new Gate() };
     await entry.gate.alone(async () => {
       this.#entries.set(name, entry);

@@ -5,6 +5,9 @@ export class ServerAwayError extends Error {
   override readonly name = "ServerAwayError";
 }
 
+/** No answer at all: the server may be another process by now, with the weights that it began with. */
+export class ServerGoneError extends ServerAwayError {}
+
 /** The server has other weights than those that were asked for, as after a restart: they are handed over again. */
 export class OtherWeightsError extends Error {
   override readonly name = "OtherWeightsError";

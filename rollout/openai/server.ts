@@ -4,7 +4,7 @@ import { z } from "zod";
 import { ConfigError, InfrastructureError } from "../../core/index.js";
 import type { GroupRequest, SampledSequence, SamplingOptions, SamplingStats } from "../completion.js";
 import type { OpenaiEngine } from "./engine-config.js";
-import { OtherWeightsError, ServerAwayError, ServerRefusedError } from "./failures.js";
+import { OtherWeightsError, ServerAwayError, ServerGoneError, ServerRefusedError } from "./failures.js";
 import { type Http, openHttp } from "./post-json.js";
 import {
   NoTokenIdsError,
@@ -140,6 +140,8 @@ class Remote implements RemoteSampler {
   ): Promise<Left> {
     const wanted: Wanted[] = [];
     let reason: Error | null = null;
+    /** Why the server may have other weights by now: nothing more is asked before it is given them again. */
+    let doubt: Error | null = null;
     let fatal: Error | null = null;
     let loaded: Loaded;
     try {
@@ -150,15 +152,15 @@ class Remote implements RemoteSampler {
     }
     const queue = new PQueue({ concurrency: this.#engine.concurrency });
     const drawOne = async (one: Wanted): Promise<void> => {
-      // After a first failure the rest waits: the server may have come back with other weights.
-      if (reason !== null || fatal !== null) return void wanted.push(one);
+      if (doubt !== null || fatal !== null) return void wanted.push(one);
       let completion: RemoteCompletion;
       try {
         completion = await this.#draw(loaded, one, options);
         // It may come from a server that began anew within this round and says nothing of its weights.
-        if (reason !== null && completion.weightVersion === null && loaded.version !== null) throw reason;
+        if (doubt !== null && completion.weightVersion === null && loaded.version !== null) throw doubt;
       } catch (error) {
         wanted.push(one);
+        if (error instanceof ServerGoneError || error instanceof OtherWeightsError) doubt ??= error;
         if (isTransient(error)) reason ??= error;
         else fatal ??= this.#mistake(error as Error);
         return;
@@ -171,8 +173,8 @@ class Remote implements RemoteSampler {
     };
     await Promise.all(all.map((one) => queue.add(() => drawOne(one))));
     if (fatal !== null) throw fatal;
-    if (reason !== null) this.#loaded = null;
-    return { wanted, reason };
+    if (doubt !== null) this.#loaded = null;
+    return { wanted, reason: doubt ?? reason };
   }
 
   /** Tells the server of the weights, unless it knows. */
@@ -191,7 +193,7 @@ class Remote implements RemoteSampler {
     const http = this.#engine.api === "generate" ? this.#parts.root : this.#parts.api;
     const body = protocol.body(loaded.model, wanted, options, this.#isOurs);
     const { status, text } = await http.ask(protocol.path, body).catch((cause: Error) => {
-      throw new ServerAwayError(cause.message, { cause });
+      throw new ServerGoneError(cause.message, { cause });
     });
     if (status !== 200) throw statusError(status, text, loaded.version !== null);
     const completion = protocol.read(text);

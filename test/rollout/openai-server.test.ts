@@ -152,6 +152,20 @@ test("an answer from other weights is thrown away, the weights are handed over a
   expect([drawn.length, pushes]).toEqual([8, 2]);
 });
 
+test("one that is merely overloaded is not given the weights again", async () => {
+  let pushes = 0;
+  const { engine } = await serve((one, response) => {
+    if (one.path === "/update_weights_from_disk") {
+      pushes++;
+      return send(response, 200, { success: true });
+    }
+    if (one.before === 0) send(response, 429, { error: "too many" });
+    else send(response, 200, completion(one, "v1"));
+  });
+  const { drawn } = await sample({ ...engine, weights: { push: "sglang_disk" } }, "v1");
+  expect([drawn.length, pushes]).toEqual([8, 1]);
+});
+
 test("a server that never takes the weights into use is told apart from one that is away", async () => {
   const { engine } = await serve((one, response) => {
     if (one.path === "/update_weights_from_disk") send(response, 200, { success: true });
