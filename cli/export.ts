@@ -1,4 +1,4 @@
-import { existsSync, readdirSync } from "node:fs";
+import { existsSync, readdirSync, statSync } from "node:fs";
 import { Command, Option } from "commander";
 import { ConfigError } from "../core/index.js";
 import { STORED_TYPES, type StoredType } from "../policy/stored-type.js";
@@ -28,7 +28,7 @@ Examples:
   $ retort export --policy runs/mine/checkpoints/step-000120 --out merged --dtype bfloat16`,
     )
     .action(async ({ policy, out, dtype }: ExportOptions) => {
-      if (existsSync(out) && readdirSync(out).length > 0)
+      if (existsSync(out) && (!statSync(out).isDirectory() || readdirSync(out).length > 0))
         throw new ConfigError({ at: "--out", got: out, need: "a new or empty folder" });
       const { exportPolicy } = await import("../policy/index.js");
       await exportPolicy(policy, out, {

@@ -185,13 +185,24 @@ describe.concurrent("a policy is refused in one paragraph that names file, reaso
 
 test.each([
   { device: "cuda", fix: "ONNX Runtime's CUDA libraries come with " },
-  { device: "webgpu", fix: "WebGPU needs a Vulkan, Metal or Direct3D 12 driver." },
+  { device: "webgpu", fix: "WebGPU needs a GPU with a Vulkan" },
 ])("a provider that is not there is refused, with what it needs: $device", async ({ device, fix }) => {
   const nothing = { CUDA_VISIBLE_DEVICES: "-1", VK_DRIVER_FILES: "/none", VK_ICD_FILENAMES: "/none" };
   const args = ["generate", "--policy", good, "--prompt", "3", "--device", device];
   const { code, stdout, stderr } = await retort(args, { env: nothing });
   expect([code, stdout]).toEqual([2, ""]);
-  expect(stderr).toContain(`retort: policy.device: need one that works here (cpu), got "${device}". ${fix}`);
+  // Why it does not work stands between: that is the library's own wording.
+  expect(stderr).toContain(`retort: policy.device: need one that works here (cpu; ${device}: `);
+  expect(stderr).toContain(`, got "${device}". ${fix}`);
+});
+
+test("an export does not go where a file is", async () => {
+  const out = join(good, "config.json");
+  const { code, stderr } = await retort(["export", "--policy", good, "--out", out]);
+  expect([code, stderr]).toEqual([
+    2,
+    `retort: --out: need a new or empty folder, got ${JSON.stringify(out)}.\n`,
+  ]);
 });
 
 test("a policy that gives NaN is not scored", async () => {
