@@ -28,6 +28,8 @@ const LONG = [
   "trainer/layered",
   "cli/eval-endpoint",
   "cli/tasks",
+  "coordinator/plan-measured",
+  "cli/plan",
   "coordinator/run-webgpu",
 ];
 
