@@ -309,9 +309,21 @@ describe("refusals", () => {
     expect(await narrow.stop()).toBe(0);
   });
 
-  test("told to stop, it finishes what it has", async () => {
-    const short = await startPolicy();
+  test("told to stop, it finishes what it has, and waits for nobody who has gone", async () => {
+    const short = await startPolicy(["--grace-s", "10000"]);
     const own = new OpenAI({ baseURL: `${short.url}/v1`, apiKey: "none", maxRetries: 0 });
+    const left = new AbortController();
+    const endless = {
+      model: "quickstart",
+      prompt: prompt as never,
+      stream: true,
+      max_tokens: 400,
+      ignore_eos: true,
+    };
+    const stream = await own.completions.create(endless as never, { signal: left.signal });
+    for await (const _ of stream as unknown as AsyncIterable<unknown>) break;
+    left.abort();
+    await until(async () => (await metric(short, "retort_completions_under_way"))[""] === 0);
     const body = { model: "quickstart", prompt: prompt as never, max_tokens: 300, ignore_eos: true };
     const answer = own.completions.create(body as never);
     await until(async () => (await metric(short, "retort_completions_under_way"))[""] === 1);

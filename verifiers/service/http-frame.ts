@@ -112,7 +112,7 @@ export class HttpFrame {
       { parseAs: "buffer" },
       async (_: FastifyRequest, body: Buffer) => parseBody(body),
     );
-    app.addHook("onRequest", async (request) => this.#admit(request));
+    app.addHook("onRequest", async (request, reply) => this.#admit(request, reply));
     app.addHook("onResponse", async (request, reply) => this.#answered(request, reply));
     app.setErrorHandler((error, request, reply) => this.#refuse(toRequestError(error), request, reply));
     app.setNotFoundHandler((request, reply) => {
@@ -124,8 +124,14 @@ export class HttpFrame {
   }
 
   /** Before a byte of the body is read. @throws RequestError */
-  #admit(request: FastifyRequest): void {
+  #admit(request: FastifyRequest, reply: FastifyReply): void {
     this.#open++;
+    // Not onResponse: it never comes for a stream whose client has gone.
+    reply.raw.once("close", () => {
+      this.#open--;
+      this.#release.get(request)?.();
+      this.#release.delete(request);
+    });
     const { headers, routeOptions } = request;
     checkOrigin(headers, this.#guard);
     if (!this.#hooks.openRoutes.includes(routeOptions.url ?? "")) checkToken(headers, this.#guard);
@@ -137,9 +143,6 @@ export class HttpFrame {
   }
 
   #answered(request: FastifyRequest, reply: FastifyReply): void {
-    this.#open--;
-    this.#release.get(request)?.();
-    this.#release.delete(request);
     this.#hooks.answered(request.routeOptions.url ?? "none", reply.statusCode, reply.elapsedTime / 1000);
   }
 
