@@ -17,7 +17,7 @@ export {
 } from "./dtypes.js";
 export { type LockedThing, lockFile, tryLock } from "./lock-file.js";
 export { fingerprint } from "./manifest.js";
-export { type FloatDtype, isFloatDtype, narrowed } from "./narrow.js";
+export { type FloatDtype, HalfRangeError, isFloatDtype, narrowed } from "./narrow.js";
 export { encodeSafetensors, readSafetensors, writeSafetensors } from "./safetensors.js";
 export {
   readSafetensorsHeader,

@@ -7,6 +7,16 @@ export type FloatDtype = "F32" | "BF16" | "F16";
 export const isFloatDtype = (dtype: string): dtype is FloatDtype =>
   dtype === "F32" || dtype === "BF16" || dtype === "F16";
 
+/** A number that would be infinity in float16. */
+export class HalfRangeError extends RangeError {
+  override readonly name = "HalfRangeError";
+  readonly value: number;
+  constructor(value: number) {
+    super(`${value} does not fit into float16, which ends at 65504`);
+    this.value = value;
+  }
+}
+
 const bitsOf = (values: Float32Array): Uint32Array =>
   new Uint32Array(values.buffer, values.byteOffset, values.length);
 
@@ -22,7 +32,7 @@ function toBrainFloat(values: Float32Array): Uint16Array {
   return out;
 }
 
-/** @throws RangeError for a number beyond 65504: infinity in its place would spoil the policy */
+/** @throws HalfRangeError for a number beyond 65504: infinity in its place would spoil the policy */
 function toHalf(values: Float32Array): Uint16Array {
   const bits = bitsOf(values);
   const out = new Uint16Array(values.length);
@@ -30,8 +40,7 @@ function toHalf(values: Float32Array): Uint16Array {
     const x = bits[i]!;
     const sign = (x >>> 16) & 0x8000;
     const size = x & 0x7fffffff;
-    if (size >= 0x47800000 - 0x1000 && size < 0x7f800000)
-      throw new RangeError(`${values[i]} does not fit into float16, which ends at 65504`);
+    if (size >= 0x47800000 - 0x1000 && size < 0x7f800000) throw new HalfRangeError(values[i]!);
     if (size >= 0x7f800000) out[i] = sign | (size > 0x7f800000 ? 0x7e00 : 0x7c00);
     else if (size >= 0x38800000) out[i] = sign | ((size - 0x38000000 + 0xfff + ((size >>> 13) & 1)) >>> 13);
     else out[i] = sign | nearestEven(Math.abs(values[i]!) * 2 ** 24);
@@ -46,7 +55,7 @@ function nearestEven(x: number): number {
   return rest > 0.5 || (rest === 0.5 && below % 2 === 1) ? below + 1 : below;
 }
 
-/** Values in a storage type; as F32 the array itself. @throws RangeError for a value that float16 cannot hold */
+/** Values in a storage type; as F32 the array itself. @throws HalfRangeError for a value that float16 cannot hold */
 export function narrowed(values: Float32Array, dtype: FloatDtype): TensorData {
   if (dtype === "F32") return values;
   return dtype === "BF16" ? toBrainFloat(values) : toHalf(values);

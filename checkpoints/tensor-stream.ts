@@ -56,7 +56,7 @@ export const heldTensor = (data: Float32Array, shape: readonly number[]): Tensor
   },
 });
 
-/** A floating-point tensor in another type. @throws RangeError, while it is read, for a value that float16 cannot hold */
+/** A floating-point tensor in another type. @throws HalfRangeError, while it is read, for a value that float16 cannot hold */
 export function converted(tensor: TensorStream, dtype: FloatDtype): TensorStream {
   if (tensor.dtype === dtype) return tensor;
   return {

@@ -31,9 +31,9 @@ const SERVER_KEYS = [
   "patience_s",
   "weights.dir",
 ];
-/** May differ on resume: where the run lies, samples and judges, and what it says. All else would change its numbers. */
+/** May differ on resume: where the run lies, samples and judges, how its weights are saved, what it says. All else would change its numbers. */
 const FREE_ON_RESUME = [
-  ...["run.dir", "logging", "verifier.pool", "verifier.redis"],
+  ...["run.dir", "checkpoint.dtype", "logging", "verifier.pool", "verifier.redis"],
   ...SERVER_KEYS.map((key) => `rollout.engine.${key}`),
 ];
 

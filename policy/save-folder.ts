@@ -5,6 +5,7 @@ import {
   type Content,
   converted,
   type FloatDtype,
+  HalfRangeError,
   heldTensor,
   isFloatDtype,
   modelFiles,
@@ -13,6 +14,7 @@ import {
   replaceFile,
   type TensorStream,
 } from "../checkpoints/index.js";
+import { ConfigError } from "../core/index.js";
 import { type DecoderConfig, huggingFaceConfig, parseDecoderConfig } from "./config.js";
 import type { StoredType } from "./stored-type.js";
 import type { HostWeights } from "./weight-places.js";
@@ -90,10 +92,34 @@ function configToSave(config: DecoderConfig, from: string, types: Iterable<Float
   return { ...published, ...renamed };
 }
 
+/** A weight in the type that it is saved in. @throws ConfigError, while it is written, for a number that float16 cannot hold */
+function savedAs(name: string, tensor: TensorStream, dtype: FloatDtype): TensorStream {
+  const { shape, pieces } = converted(tensor, dtype);
+  return {
+    dtype,
+    shape,
+    *pieces() {
+      try {
+        yield* pieces();
+      } catch (cause) {
+        if (!(cause instanceof HalfRangeError)) throw cause;
+        throw new ConfigError({
+          at: name,
+          got: cause.value,
+          need: "numbers of at most 65504 to be saved in float16",
+          fix: "Nothing of it was saved. Set checkpoint.dtype: float32 and go on with --resume from the newest checkpoint, which is whole (retort export: --dtype float32).",
+          cause,
+        });
+      }
+    },
+  };
+}
+
 /**
  * The files of a policy folder that Retort, transformers, vLLM and SGLang open, by name; weights are converted as they are
  * written.
  * @param from - folder whose tokenizer, template, other keys of config.json, weight files and types go along
+ * @throws ConfigError, while a file is written, for a weight that its type cannot hold
  */
 export function policyFiles(
   config: DecoderConfig,
@@ -105,7 +131,9 @@ export function policyFiles(
   const types = savedTypes(config, from, type);
   const files = layoutOf(from)?.files ?? null;
   const last = files === null ? "" : [...files.values()].sort().at(-1)!;
-  const tensors = new Map([...weights].map(([name, tensor]) => [name, converted(tensor, types.get(name)!)]));
+  const tensors = new Map(
+    [...weights].map(([name, tensor]) => [name, savedAs(name, tensor, types.get(name)!)]),
+  );
   const fileOf = files && new Map([...weights.keys()].map((name) => [name, files.get(name) ?? last]));
   return {
     "config.json": `${JSON.stringify(configToSave(config, from, types.values()), null, 2)}\n`,
