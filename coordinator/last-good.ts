@@ -1,8 +1,7 @@
 import { join } from "node:path";
 import type { CheckpointStore } from "../checkpoints/index.js";
-import { nonFinitePolicy } from "../policy/index.js";
+import { NonFinitePolicyError, nonFinitePolicy } from "../policy/index.js";
 import { NonFiniteUpdateError } from "../trainer/index.js";
-import { NonFinitePolicyError } from "./worker-failure.js";
 
 /** A run that ended because its numbers are NaN or infinite; the message names the last good checkpoint. */
 export class NonFiniteRunError extends Error {

@@ -7,6 +7,7 @@ import {
   type CompletionRequest,
   createRemoteRequests,
   type GroupRequest,
+  isOurs,
   type RemoteEvent,
   type RemoteRequests,
   type RunnerShape,
@@ -117,7 +118,11 @@ function requestsByShape(pool: Piscina): (shape: RunnerShape) => RemoteRequests 
       () => port1.unref(), // nobody waits
     );
     const fail = (cause: unknown): void =>
-      remote.fail(new InfrastructureError(`the policy's thread failed: ${String(cause)}`, { cause }));
+      remote.fail(
+        isOurs(cause)
+          ? cause
+          : new InfrastructureError(`the policy's thread failed: ${String(cause)}`, { cause }),
+      );
     port1.on("message", (event: RemoteEvent) => remote.onEvent(event));
     port1.on("close", () => fail("it was closed"));
     const listening = pool.run({ shape, port: port2 }, { name: "listen", transferList: [port2] });

@@ -1,7 +1,13 @@
 /** Completions of a policy folder, sampled here. */
 import { availableParallelism } from "node:os";
 import { ConfigError } from "../core/index.js";
-import { nonFinitePolicy, type OpenedPolicy, openPolicy, policyDigest } from "../policy/index.js";
+import {
+  NonFinitePolicyError,
+  nonFinitePolicy,
+  type OpenedPolicy,
+  openPolicy,
+  policyDigest,
+} from "../policy/index.js";
 import type { DeviceChoice } from "../policy/run-config.js";
 import type { GroupRequest } from "../rollout/index.js";
 import type { CompletionRequest } from "./completions-file.js";
@@ -11,7 +17,6 @@ import { openSamplingHost } from "./policy-host.js";
 import { createSampler, roundUp } from "./sampler.js";
 import { plannedId } from "./solutions.js";
 import { storedWeights } from "./stored-weights.js";
-import { NonFinitePolicyError } from "./worker-failure.js";
 
 export interface PolicyOptions {
   /** Policy folder, or a checkpoint of a run. */

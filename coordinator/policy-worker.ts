@@ -1,6 +1,12 @@
 /** Runs in the policy's worker thread, see policy-host.ts. Every export is a call of the host. */
 import type { MessagePort } from "node:worker_threads";
-import { type DecoderConfig, type HostWeights, initialAdapter, weightSpecs } from "../policy/index.js";
+import {
+  type DecoderConfig,
+  type HostWeights,
+  initialAdapter,
+  NonFinitePolicyError,
+  weightSpecs,
+} from "../policy/index.js";
 import {
   answerRequests,
   createEngine,
@@ -25,7 +31,7 @@ import {
   type UpdateRequest,
 } from "../trainer/index.js";
 import { type PlacedWeights, placeWeights, type StoredWeights } from "./stored-weights.js";
-import { type Answer, answered, NonFinitePolicyError } from "./worker-failure.js";
+import { type Answer, answered } from "./worker-failure.js";
 
 /** A policy that is only sampled from. */
 export interface OpenSamplerRequest {

@@ -5,6 +5,11 @@ import { ConfigError } from "../core/index.js";
 import { isAdapterFolder, readAdapterConfig } from "./adapter-folder.js";
 import { policyFolder } from "./folder.js";
 
+/** The policy's own outputs are NaN or infinite: the weights that it samples with are broken. */
+export class NonFinitePolicyError extends Error {
+  override readonly name = "NonFinitePolicyError";
+}
+
 /**
  * What is wrong with a policy whose outputs are NaN or infinite: the first weight that is, or an overflow on the way.
  * The files are read again for it: to test every weight of every policy that is opened would cost each of them seconds.

@@ -24,3 +24,4 @@ export {
 export type { Alternative, SamplingParameters, StreamedToken } from "./sampling.js";
 export { drawToken } from "./sampling.js";
 export { type SamplingCost, samplingCost } from "./sampling-cost.js";
+export { errorOf, failureOf, isOurs, type ThreadFailure } from "./thread-failure.js";

@@ -7,6 +7,7 @@ import type { LaneShares } from "./lane-shares.js";
 import type { LaneCall, LaneEvent } from "./lane-worker.js";
 import { createRemoteRequests, type RemoteRequests } from "./remote-requests.js";
 import { sampleGroups } from "./sample-groups.js";
+import { errorOf, isOurs } from "./thread-failure.js";
 
 /** One thread with a share of the slots. */
 interface Lane extends Pick<RemoteRequests, "start" | "pending" | "decodeSteps"> {
@@ -44,7 +45,11 @@ function startLane(options: EngineOptions, slots: number, threads: number): Lane
   const worker = new Worker(builtModule(import.meta.url, "./lane-worker.js"), { workerData });
   let isGone = false;
   const fail = (cause: unknown): void =>
-    requests.fail(new InfrastructureError(`a sampling thread failed: ${String(cause)}`, { cause }));
+    requests.fail(
+      isOurs(cause)
+        ? cause
+        : new InfrastructureError(`a sampling thread failed: ${String(cause)}`, { cause }),
+    );
   const gone = (cause: unknown): void => {
     isGone = true;
     fail(cause);
@@ -56,7 +61,7 @@ function startLane(options: EngineOptions, slots: number, threads: number): Lane
   const requests = createRemoteRequests(post, () => worker.unref());
   worker.on("message", (event: LaneEvent) => {
     if ("id" in event) requests.onEvent(event);
-    else fail(event.failed);
+    else fail(errorOf(event.failed));
   });
   worker.on("error", gone);
   worker.on("exit", (code) => gone(`it ended with ${code}`));

@@ -1,8 +1,8 @@
 /** Requests to a sampler in another thread: functions cannot cross, so a request has a number and its events name it. */
-import { InfrastructureError } from "../core/index.js";
 import type { Completion, CompletionHandlers, CompletionRequest, StartedRequest } from "./completion.js";
 import type { SamplingEngine } from "./lane.js";
 import type { StreamedToken } from "./sampling.js";
+import { errorOf, failureOf, type ThreadFailure } from "./thread-failure.js";
 
 interface NumberedRequest {
   readonly id: number;
@@ -18,7 +18,7 @@ export type RemoteCall =
 export type RemoteEvent =
   | { readonly id: number; readonly sample: number; readonly token: StreamedToken }
   | { readonly id: number; readonly completion: Completion; readonly decodeSteps: number }
-  | { readonly id: number; readonly failed: string };
+  | { readonly id: number; readonly failed: ThreadFailure };
 
 /** The caller's side. */
 export interface RemoteRequests {
@@ -89,7 +89,7 @@ export function createRemoteRequests(post: (call: RemoteCall) => void, onIdle = 
       if (entry === undefined) return; // cancelled while this was on its way
       const { handlers, left } = entry;
       if ("failed" in event) {
-        failed(event.id, new InfrastructureError(`a sampling thread failed: ${event.failed}`));
+        failed(event.id, errorOf(event.failed));
       } else if ("token" in event) {
         if (left.has(event.sample)) tell(event.id, () => handlers.onToken?.(event.sample, event.token));
       } else if (left.delete(event.completion.sample)) {
@@ -120,7 +120,7 @@ export function answerRequests(
   const start = ({ id, request, isStreamed }: NumberedRequest): void => {
     const fail = (error: unknown): void => {
       done(id);
-      answer({ id, failed: String(error) });
+      answer({ id, failed: failureOf(error) });
     };
     try {
       const started = engine.start(request, {
