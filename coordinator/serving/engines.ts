@@ -1,6 +1,6 @@
 /** A sampling thread for each model that is served. */
 import { InfrastructureError } from "../../core/index.js";
-import { type HostWeights, loadWeights, readAdapter } from "../../policy/index.js";
+import { type HostWeights, loadWeights, NonFinitePolicyError, readAdapter } from "../../policy/index.js";
 import type {
   CompletionHandlers,
   CompletionRequest,
@@ -14,6 +14,8 @@ interface Engine {
   readonly host: SamplingHost;
   /** What its graphs were compiled for. */
   readonly stored: StoredWeights;
+  /** Why its last request failed; null since one has worked. */
+  failure: Error | null;
 }
 
 export class Engines {
@@ -22,7 +24,6 @@ export class Engines {
   readonly #engines = new Map<string, Engine>();
   /** Of models that were closed: the next one need not compile its graphs anew. */
   readonly #spare = new Set<Engine>();
-  #failure: Error | null = null;
 
   /** @param open - starts a thread with the policy's graphs */
   constructor(open: (weights: StoredWeights) => Promise<SamplingHost>, shape: RunnerShape) {
@@ -32,32 +33,34 @@ export class Engines {
 
   /** null while all work. */
   get failure(): Error | null {
-    return this.#failure;
+    return [...this.#engines.values()].find(({ failure }) => failure !== null)?.failure ?? null;
   }
 
-  /** Weights of a model from now on. Nothing is under way for it. @throws ConfigError for files that do not hold them */
+  /**
+   * Weights of a model from now on, with which two tokens have been drawn. Nothing is under way for it.
+   * @throws ConfigError for files that do not hold them; NonFinitePolicyError for weights that are broken
+   */
   async use(model: string, stored: StoredWeights): Promise<void> {
     const current = this.#engines.get(model);
     const fitting = [...(current === undefined ? [] : [current]), ...this.#spare].find((engine) =>
-      canTake(engine.stored, stored),
+      canTake(engine, stored),
     );
     if (fitting !== undefined) {
-      await fitting.host.setWeights(exchangeable(stored));
-      this.#failure = null;
+      await fitting.host.setWeights(finite(exchangeable(stored)));
+      await this.#tryOut(fitting);
       this.#spare.delete(fitting);
       if (fitting !== current) this.release(model);
       this.#engines.set(model, fitting);
       return;
     }
-    const host = await this.#open(stored);
+    const engine: Engine = { host: await this.#open(stored), stored, failure: null };
     try {
-      await this.#warmUp(host);
+      await this.#tryOut(engine);
     } catch (error) {
-      await host.close();
+      await engine.host.close();
       throw error;
     }
-    this.#failure = null;
-    this.#engines.set(model, { host, stored });
+    this.#engines.set(model, engine);
     await current?.host.close();
     // Those that stand on weights which nothing is served from any more would hold them for ever.
     for (const engine of [...this.#spare].filter((each) => each.stored.base !== stored.base)) {
@@ -76,13 +79,26 @@ export class Engines {
   start(model: string, request: CompletionRequest, handlers: CompletionHandlers): StartedRequest {
     const engine = this.#engines.get(model);
     if (engine === undefined) throw new InfrastructureError(`${model} has no sampling thread`);
-    return engine.host.start(this.#shape, request, {
-      ...handlers,
-      onError: (error) => {
-        this.#failure = error;
-        handlers.onError(error);
-      },
-    });
+    return this.#start(engine, request, handlers);
+  }
+
+  #start(engine: Engine, request: CompletionRequest, handlers: CompletionHandlers): StartedRequest {
+    try {
+      return engine.host.start(this.#shape, request, {
+        ...handlers,
+        onFinished: (completion) => {
+          handlers.onFinished(completion);
+          engine.failure = null;
+        },
+        onError: (error) => {
+          engine.failure = error;
+          handlers.onError(error);
+        },
+      });
+    } catch (error) {
+      engine.failure = error as Error; // its thread has ended
+      throw error;
+    }
   }
 
   async close(): Promise<void> {
@@ -93,17 +109,21 @@ export class Engines {
   }
 
   /** Compiles the graphs and maps the files: whoever wrote them may take them away as soon as they are taken over. */
-  #warmUp(host: SamplingHost): Promise<void> {
+  #tryOut(engine: Engine): Promise<void> {
     const sampling = { seed: 0, randomKey: "", temperature: 0, topP: 1, topK: 0, stopIds: [] };
     const request = { ...sampling, promptIds: [0], samples: [0], maxNewTokens: 2 };
     return new Promise((resolve, reject) => {
-      host.start(this.#shape, request, { onFinished: () => resolve(), onError: reject });
+      this.#start(engine, request, { onFinished: () => resolve(), onError: reject });
     });
   }
 }
 
-/** Whether graphs compiled for some weights compute with others: what is mapped is part of them, and so is an adapter's shape. */
-function canTake(compiled: StoredWeights, { base, source }: StoredWeights): boolean {
+/**
+ * Whether graphs compiled for some weights compute with others: what is mapped is part of them, and so is an adapter's shape.
+ * A thread in which anything but the weights is broken takes none.
+ */
+function canTake({ stored: compiled, failure }: Engine, { base, source }: StoredWeights): boolean {
+  if (failure !== null && !(failure instanceof NonFinitePolicyError)) return false;
   if (base === null) return compiled.base === null;
   const { adapter } = compiled.source;
   return (
@@ -111,6 +131,13 @@ function canTake(compiled: StoredWeights, { base, source }: StoredWeights): bool
     adapter !== null &&
     JSON.stringify(adapter.lora) === JSON.stringify(source.adapter?.lora)
   );
+}
+
+/** The weights themselves. @throws NonFinitePolicyError, so that those in use stay */
+function finite(weights: HostWeights): HostWeights {
+  const broken = Object.keys(weights).find((name) => !weights[name]!.every(Number.isFinite));
+  if (broken !== undefined) throw new NonFinitePolicyError(`${broken} is not finite`);
+  return weights;
 }
 
 /** What is not mapped: all weights with the adapter added in, or the adapter alone. */

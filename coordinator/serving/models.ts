@@ -1,6 +1,12 @@
 /** What is served under which name: the policy, and adapters on it that are loaded while it runs. */
 import { ConfigError } from "../../core/index.js";
-import { type DecoderConfig, openWeights, readAdapterConfig } from "../../policy/index.js";
+import {
+  type DecoderConfig,
+  NonFinitePolicyError,
+  nonFinitePolicy,
+  openWeights,
+  readAdapterConfig,
+} from "../../policy/index.js";
 import { RequestError } from "../../verifiers/service/request-error.js";
 import { type StoredWeights, storedWeights } from "../stored-weights.js";
 import type { Engines } from "./engines.js";
@@ -41,9 +47,9 @@ export class Models {
     this.#entries.set(name, { model, gate: new Gate() });
   }
 
-  /** Starts the policy's own engine. */
+  /** Starts the policy's own engine. @throws ConfigError for weights that are not finite */
   open(): Promise<void> {
-    return this.#engines.use(this.#base, this.#policy);
+    return this.#use(this.#base, this.#policy, this.#entry(this.#base).model.folder);
   }
 
   get all(): readonly ServedModel[] {
@@ -77,7 +83,7 @@ export class Models {
     const stored = await storedWeights(openWeights(path), true);
     checkShape(stored.source.config, this.#policy.source.config, path);
     const changed = entry.gate.alone(async () => {
-      await this.#engines.use(this.#base, stored);
+      await this.#use(this.#base, stored, path);
       this.#policy = stored;
       entry.model = { ...entry.model, folder: path, version };
     });
@@ -101,7 +107,7 @@ export class Models {
       );
     const model: ServedModel = { name, folder: path, parent: this.#base, version: name };
     const stored = this.#adapted(path);
-    const load = (): Promise<void> => this.#engines.use(name, stored);
+    const load = (): Promise<void> => this.#use(name, stored, path);
     if (known !== undefined)
       return known.gate.alone(async () => {
         await load();
@@ -140,6 +146,15 @@ export class Models {
         "What is served is itself an adapter: serve its base to load others.",
       );
     return { base, source: { ...source, adapter: { folder: path, lora: readAdapterConfig(path).lora } } };
+  }
+
+  /** @throws ConfigError for files that do not hold such weights, or whose weights are not finite */
+  async #use(model: string, stored: StoredWeights, path: string): Promise<void> {
+    try {
+      await this.#engines.use(model, stored);
+    } catch (error) {
+      throw error instanceof NonFinitePolicyError ? nonFinitePolicy(path) : error;
+    }
   }
 
   #entry(name: string): Entry {

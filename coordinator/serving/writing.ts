@@ -1,5 +1,5 @@
 /** The choices of one request while the engine writes them. */
-import type { PolicyTokenizer } from "../../policy/index.js";
+import { NonFinitePolicyError, type PolicyTokenizer } from "../../policy/index.js";
 import type { StartedRequest } from "../../rollout/index.js";
 import { RequestError } from "../../verifiers/service/request-error.js";
 import { Choice } from "./choice.js";
@@ -75,7 +75,9 @@ export class Writing {
             const choice = choiceOf(sample);
             if (this.#isOver || choice.finish !== null) return;
             if (!Number.isFinite(token.logProb))
-              throw new Error(`the policy is not finite: ${token.logProb}`);
+              throw new NonFinitePolicyError(
+                `the policy is not finite: it gives a token the log-probability ${token.logProb}.`,
+              );
             if (choice.tokens.length === 0) metrics.firstToken((performance.now() - began) / 1000);
             if (!choice.add(token)) return this.onProgress(choice);
             started.cancel(sample);

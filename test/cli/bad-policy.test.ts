@@ -205,11 +205,13 @@ test("an export does not go where a file is", async () => {
   ]);
 });
 
-test("a policy that gives NaN is not scored", async () => {
-  const file = join(root, "ids.jsonl");
-  writeFileSync(file, '{"ids":[1,2,3]}\n');
+test.each([
+  { what: "scored", command: "score", options: ["--ids", join(root, "ids.jsonl")] },
+  { what: "served", command: "serve", options: ["--port", "0"] },
+])("a policy that gives NaN is not $what", async ({ command, options }) => {
+  writeFileSync(join(root, "ids.jsonl"), '{"ids":[1,2,3]}\n');
   const { code, stdout, stderr } = await retort([
-    ...["score", "--policy", join(root, "NaN-in-its-weights"), "--ids", file, "--device", "cpu"],
+    ...[command, "--policy", join(root, "NaN-in-its-weights"), "--device", "cpu", ...options],
   ]);
   expect([code, stdout]).toEqual([2, ""]);
   expect(stderr).toContain(

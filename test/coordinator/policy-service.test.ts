@@ -396,4 +396,33 @@ describe("new weights", () => {
     expect(await gapTo("quickstart", prompt, other)).toBeLessThan(1e-4);
     expect((await get(service, "/flush_cache")).status).toBe(200);
   });
+
+  test("broken weights are refused by name; it is unhealthy only until weights come that work", async () => {
+    const weightsOf = async (name: string, value: number): Promise<string> => {
+      const { weights } = readPolicy(other);
+      weights["model.norm.weight"]!.fill(value);
+      await writePolicy(join(folder, name), config, weights, shipped);
+      return join(folder, name);
+    };
+    const take = (model_path: string) => post(service, "/update_weights_from_disk", { model_path });
+    const health = async (): Promise<unknown> => (await get(service, "/health")).body.status;
+    await take(other);
+    const before = idsOf(await complete({ seed: 2 }));
+    const nan = await take(await weightsOf("nan", Number.NaN));
+    expect([nan.status, nan.body.message]).toEqual([
+      400,
+      `${join(folder, "nan", "model.safetensors")}: model.norm.weight: need finite numbers, but element 0 is NaN. The weights are broken: fetch them again, or take an earlier checkpoint.`,
+    ]);
+    expect([idsOf(await complete({ seed: 2 })), await health()]).toEqual([before, "ok"]);
+
+    const huge = await take(await weightsOf("huge", 3e38));
+    expect(huge.status).toBe(400);
+    expect(huge.body.message).toContain(
+      "need a policy that gives finite log-probabilities; its weights are finite, but numbers overflow",
+    );
+    await expect(complete({ seed: 2 })).rejects.toMatchObject({ status: 500 });
+    expect(await health()).toBe("unavailable");
+    expect((await take(other)).status).toBe(200);
+    expect([idsOf(await complete({ seed: 2 })), await health()]).toEqual([before, "ok"]);
+  });
 });
