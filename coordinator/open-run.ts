@@ -8,7 +8,7 @@ import {
   openPolicy,
   type WideningProgress,
 } from "../policy/index.js";
-import { hasTeacher, loadRewardFunction, type RewardFunction } from "../trainer/index.js";
+import { loadRewardFunction, type RewardFunction } from "../trainer/index.js";
 import { type LanguageSet, loadLanguages } from "../verifiers/index.js";
 import type { AttemptContext } from "./attempts.js";
 import { checkDemonstrations, languagesUsed } from "./check-tasks.js";
@@ -23,13 +23,11 @@ import { preparePolicy } from "./prepare-policy.js";
 import type { Progress } from "./progress.js";
 import { sampledElsewhere } from "./sampled-elsewhere.js";
 import { checkPositions, createSampler, longestPrompt } from "./sampler.js";
-import { measureSelfTeacher, type SelfTeacherReport } from "./self-teacher.js";
+import { measureSelfTeacher, type SelfTeacherReport, selfTeacherTasks } from "./self-teacher.js";
 import type { StepContext } from "./step.js";
 import { storedWeights } from "./stored-weights.js";
 import { createTally, type Tally } from "./tally.js";
 
-/** How many training tasks the self-teacher is measured on: 96 put about 5 points of standard error on its rates. */
-const SELF_TEACHER_TASKS = 96;
 /** Sandboxes started ahead while the policy learns: as many as a step writes programs, each under a megabyte. */
 const MOST_PRESTARTED = 32;
 /** Sequences decoded at once in an evaluation, where hundreds wait. */
@@ -47,7 +45,7 @@ export interface OpenRun {
   readonly evaluationSets: Readonly<Record<string, readonly Task[]>>;
   readonly tally: Tally;
   readonly verifier: OpenedPool;
-  /** null for an objective that has no self-teacher. */
+  /** null for an objective that has no self-teacher, and where it is not to be measured. */
   readonly measureSelfTeacher: () => Promise<SelfTeacherReport | null>;
   /** Held-out pass rate of the newest evaluation, and whose weights it measured: chooses the best checkpoint. */
   measured: { readonly step: number; readonly rate: number } | null;
@@ -206,7 +204,7 @@ function assemble(config: RunConfig, { policy, host, verifier, tasks, languages,
     sampling,
     reward,
   };
-  const probed = tasks.train.slice(0, SELF_TEACHER_TASKS);
+  const probed = tasks.train.slice(0, selfTeacherTasks(config, policy.config));
   return {
     config,
     decoder: policy.config,
@@ -217,7 +215,7 @@ function assemble(config: RunConfig, { policy, host, verifier, tasks, languages,
     tally: createTally(),
     verifier,
     measureSelfTeacher: async () =>
-      hasTeacher(objective) ? measureSelfTeacher(inLargeBatches, probed, sampling) : null,
+      probed.length > 0 ? measureSelfTeacher(inLargeBatches, probed, sampling) : null,
     measured: null,
   };
 }

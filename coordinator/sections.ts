@@ -34,6 +34,13 @@ export const EvaluationSection = z.strictObject({
   samples: z.int().nonnegative().default(2).describe("Sampled attempts at each held-out task."),
   greedy: z.boolean().default(true).describe("Also one greedy attempt at each held-out task."),
   temperature: z.number().positive().default(1).describe("Temperature of the sampled attempts."),
+  self_teacher_tasks: z
+    .int()
+    .nonnegative()
+    .optional()
+    .describe(
+      "Training tasks on which SDPO's self-teacher is measured before the first update; default: 96, or 8 for a policy of 64M parameters and more. 0: it is not measured.",
+    ),
 });
 
 export const CheckpointSection = z.strictObject({

@@ -1,8 +1,24 @@
 import type { Task } from "../core/index.js";
+import { type DecoderConfig, isLargePolicy } from "../policy/index.js";
 import type { SamplingOptions } from "../rollout/index.js";
-import { teacherPrompt } from "../trainer/index.js";
+import { hasTeacher, teacherPrompt } from "../trainer/index.js";
 import { type Attempt, type AttemptContext, attemptTasks } from "./attempts.js";
+import type { RunConfig } from "./config.js";
 import { passRateOf } from "./evaluate.js";
+
+/** 96 put about 5 points of standard error on the rates. */
+const USUAL_TASKS = 96;
+/** A large policy is at each for minutes: enough to see whether it can teach at all. */
+const LARGE_TASKS = 8;
+
+/** How many training tasks the self-teacher is measured on before the first update. */
+export function selfTeacherTasks(
+  { objective, evaluation }: Pick<RunConfig, "objective" | "evaluation">,
+  policy: DecoderConfig,
+): number {
+  if (!hasTeacher(objective)) return 0;
+  return evaluation.self_teacher_tasks ?? (isLargePolicy(policy) ? LARGE_TASKS : USUAL_TASKS);
+}
 
 /** How often a failed attempt succeeds when it is tried again, by what the policy is shown. Rates are fractions. */
 export interface SelfTeacherReport {
