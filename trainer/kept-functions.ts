@@ -1,4 +1,7 @@
-/** Compiled functions by name, made when first needed; of too many, the one unused for longest is given up. */
+/**
+ * Compiled functions by name, made when first needed; of too many, the one unused for longest is given up. One whose making
+ * failed is made again when it is asked for again.
+ */
 export interface KeptFunctions<T> {
   once(name: string, make: () => Promise<T>): Promise<T>;
   dispose(): Promise<void>;
@@ -9,6 +12,9 @@ export function keepFunctions<T extends { dispose(): Promise<void> }>(most: numb
   return {
     once: (name, make) => {
       const kept = made.get(name) ?? make();
+      kept.catch(() => {
+        if (made.get(name) === kept) made.delete(name);
+      });
       made.delete(name); // and to the end: the first of the map is the one unused for longest
       made.set(name, kept);
       if (made.size > most) {

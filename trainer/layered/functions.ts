@@ -244,6 +244,7 @@ function partFunction(
     const opened =
       sessions.get(key) ?? recorded.compile({ ...compile, name, bound, keepOnDevice, arena: false });
     sessions.set(key, opened);
+    opened.catch(() => sessions.delete(key)); // tried again when it is asked for again
     return opened;
   };
   return {
