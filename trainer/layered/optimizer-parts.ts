@@ -40,7 +40,10 @@ interface StepFunctions {
   step(part: OptimizerPart): Promise<PartFunction>;
 }
 
-function stepFunctions({ optimizer, objective }: GraphOptions, functions: LayerFunctions): StepFunctions {
+function stepFunctions(
+  { optimizer, objective }: GraphOptions,
+  functions: Pick<LayerFunctions, "part">,
+): StepFunctions {
   const withTeacher = hasTeacher(objective);
   const stepped = (inputs: TensorMap, { shapes }: OptimizerPart): Record<string, tf.Tensor> =>
     scaledStep(inputs, optimizer, shapes, withTeacher, inputs.grad_norm as tf.Scalar);
@@ -96,7 +99,7 @@ export async function applyParts(
   { values, gradients, scalars, inPlace }: ApplyRequest,
   parts: readonly OptimizerPart[],
   options: GraphOptions,
-  functions: LayerFunctions,
+  functions: Pick<LayerFunctions, "part">,
 ): Promise<Applied> {
   const graphs = stepFunctions(options, functions);
   const available: Record<string, Value> = { ...gradients };
@@ -127,6 +130,6 @@ export async function applyParts(
       }
       disposeAll(Object.keys(part.names).map((local) => feeds[`gradients/${local}`]!));
     }
-  }
+  } else disposeAll(Object.values(gradients));
   return { values: next, gradNorm, weightNorm };
 }
