@@ -32,7 +32,10 @@ export interface SamplingCost {
 }
 
 const bytesOf = (specs: ReturnType<typeof weightSpecs>): number =>
-  Object.values(specs).reduce((sum, { shape }) => sum + 4 * shape.reduce((a, b) => a * b, 1), 0);
+  Object.values(specs).reduce(
+    (sum, { shape, dtype }) => sum + (dtype === "float16" ? 2 : 4) * shape.reduce((a, b) => a * b, 1),
+    0,
+  );
 
 export async function samplingCost(
   options: EngineOptions,

@@ -1,4 +1,5 @@
 /** What makes a run fit, each change with the bytes that it saves: found by planning the changed run. */
+import type { Provider } from "../../tensor/index.js";
 import { hasTeacher } from "../../trainer/index.js";
 import type { RunConfig } from "../config.js";
 import { type Plan, type PlanOptions, planRun } from "./plan.js";
@@ -20,7 +21,8 @@ const LEAST_SAVED = 0.02;
 /** A quarter of what there is; never below what a single sequence needs anyway. */
 const quarter = (value: number, least: number): number => Math.max(least, Math.ceil(value / 4));
 
-function changesOf(config: RunConfig): Change[] {
+/** What may lower the peak of a run, whether or not it does. */
+export function changesOf(config: RunConfig, provider: Provider): Change[] {
   const { policy, rollout, objective, optimizer } = config;
   const changes: Change[] = [];
   const change = (set: string, part: Partial<RunConfig>): void => {
@@ -37,6 +39,9 @@ function changesOf(config: RunConfig): Change[] {
         },
       },
     });
+  const isGpu = provider === "webgpu" || provider === "cuda";
+  if (isGpu && policy.lora !== null && policy.precision === "float32")
+    change("policy.precision=float16", { policy: { ...policy, precision: "float16" } });
   const tokens = quarter(optimizer.microbatch_tokens, 256);
   if (tokens < optimizer.microbatch_tokens)
     change(`optimizer.microbatch_tokens=${tokens}`, {
@@ -59,7 +64,7 @@ function changesOf(config: RunConfig): Change[] {
 /** Changes that lower the peak, the largest effect first. */
 export async function adviceFor(config: RunConfig, plan: Plan, options: PlanOptions): Promise<Advice[]> {
   const found: Advice[] = [];
-  for (const { set, config: changed } of changesOf(config)) {
+  for (const { set, config: changed } of changesOf(config, options.provider)) {
     const { peakBytes } = await planRun(changed, { ...options, speed: null });
     found.push({ set, peakBytes, savedBytes: plan.peakBytes - peakBytes });
   }

@@ -1,12 +1,12 @@
 /** The plan of a run: what it will hold, where, and for how long; before any weight is read. */
 import { totalmem } from "node:os";
 
-import { adapterShapes, parameterCount, parameterShapes } from "../../policy/index.js";
+import { adapterShapes, parameterCount, parameterShapes, weightSpecs } from "../../policy/index.js";
 import { type RunnerShape, type SamplingCost, samplingCost } from "../../rollout/index.js";
 import { DryRun, type Provider } from "../../tensor/index.js";
-import { hasTeacher } from "../../trainer/index.js";
 import type { RunConfig } from "../config.js";
 import { roundUp } from "../sampler.js";
+import { selfTeacherTasks } from "../self-teacher.js";
 import { highest, type PlanItem, peaksOf, STAGES, type Stage } from "./items.js";
 import type { Speed } from "./speed.js";
 import { type PlanSubject, planSubject } from "./subject.js";
@@ -62,13 +62,14 @@ const bytesOf = (shapes: Readonly<Record<string, readonly number[]>>): number =>
 
 /** @throws ConfigError for a policy without config.json, or of an architecture that is not supported */
 export async function planRun(config: RunConfig, options: PlanOptions): Promise<Plan> {
-  const subject = planSubject(config, options.promptTokens);
+  const subject = inPrecision(planSubject(config, options.promptTokens), config, options.provider);
   const update = await updateCost(config, subject, options.provider);
   const sampling = await samplers(config, subject, options.provider);
   const items = [
     ...stateItems(subject, update, options.provider),
     ...updateItems(update, options.provider),
     ...samplingItems(sampling, options.provider),
+    ...servedItems(config, update),
     ...savingItems(update),
   ];
   const isCpu = options.provider === "cpu" || options.provider === "tensorflow";
@@ -105,8 +106,14 @@ export async function planRun(config: RunConfig, options: PlanOptions): Promise<
     time:
       options.speed == null
         ? null
-        : plannedTime(config, sampling[0]!.cost, update, options.speed, options.provider),
+        : plannedTime(config, sampling[0]?.cost ?? null, update, options.speed, options.provider),
   };
+}
+
+/** With the type in which the policy's own matrices are held: see `usesHalfPrecision`, which needs the device to be here. */
+function inPrecision(subject: PlanSubject, { policy }: RunConfig, provider: Provider): PlanSubject {
+  const isHalf = policy.precision === "float16" && policy.lora !== null && placeOf(provider) === "device";
+  return isHalf ? { ...subject, decoder: { ...subject.decoder, matrixType: "float16" } } : subject;
 }
 
 /** This machine's memory, or the limit that its container sets. */
@@ -126,6 +133,13 @@ const KINDS: Readonly<Record<string, string>> = {
   reference: "reference of the KL term",
 };
 
+/** Bytes of the policy's own weights in the types that they are held in, without an adapter. */
+function ownBytes({ lora: _, ...decoder }: PlanSubject["decoder"]): number {
+  const sizeOf = ({ shape, dtype }: ReturnType<typeof weightSpecs>[string]): number =>
+    (dtype === "float16" ? 2 : 4) * shape.reduce((a, b) => a * b, 1);
+  return Object.values(weightSpecs(decoder)).reduce((sum, spec) => sum + sizeOf(spec), 0);
+}
+
 function stateItems(
   { decoder, isShared }: PlanSubject,
   { state }: UpdateCost,
@@ -133,10 +147,7 @@ function stateItems(
 ): PlanItem[] {
   const place = placeOf(provider);
   const item = (what: string, bytes: number): PlanItem => ({ what, place, bytes, stages: STAGES });
-  const weights = item(
-    isShared ? "weights, one copy for sampler and learner" : "weights",
-    bytesOf(parameterShapes(decoder)),
-  );
+  const weights = item(isShared ? "weights, one copy for sampler and learner" : "weights", ownBytes(decoder));
   const runtime: PlanItem = {
     what: "Node.js, ONNX Runtime, tfjs",
     place: "host",
@@ -168,13 +179,14 @@ interface NamedSampler {
   readonly cost: SamplingCost;
 }
 
-/** The samplers of a run: the step's, and the evaluation's where there is a set to evaluate. */
+/** The samplers of a run: the step's, and the evaluation's where there is a set to evaluate; none where a server samples. */
 async function samplers(
   config: RunConfig,
   { decoder, promptTokens, isShared }: PlanSubject,
   provider: Provider,
 ): Promise<NamedSampler[]> {
   const { rollout, policy } = config;
+  if (rollout.engine.type !== "onnx") return [];
   const shape = (slots: number, longest: number): RunnerShape => {
     const promptLength = roundUp(longest);
     const cacheLength = promptLength + rollout.max_new_tokens;
@@ -188,7 +200,7 @@ async function samplers(
   ];
   // The self-teacher is measured by the evaluation's sampler too.
   const isEvaluated = "family" in config.tasks || config.tasks.heldout !== undefined;
-  if (isEvaluated || hasTeacher(config.objective))
+  if (isEvaluated || selfTeacherTasks(config, decoder) > 0)
     wanted.push({ name: "evaluation's sampler", shape: shape(EVALUATION_SLOTS, promptTokens.evaluation) });
   const { threads } = policy;
   const sampling = { temperature: rollout.temperature, topP: rollout.top_p, topK: rollout.top_k };
@@ -222,6 +234,13 @@ function samplingItems(samplers: readonly NamedSampler[], provider: Provider): P
   });
 }
 
+/** What is learned, on its way to the server that samples. */
+function servedItems({ rollout: { engine } }: RunConfig, { state }: UpdateCost): PlanItem[] {
+  if (engine.type === "onnx" || engine.weights.push === "none") return [];
+  const what = "handing weights over: a copy in the main thread";
+  return [{ what, place: "host", bytes: state.weights ?? 0, stages: ["sample"] }];
+}
+
 /** A checkpoint crosses to the main thread, which writes it from there. */
 function savingItems({ state }: UpdateCost): PlanItem[] {
   const bytes = Object.values(state).reduce((a, b) => a + b, 0);
@@ -229,7 +248,7 @@ function savingItems({ state }: UpdateCost): PlanItem[] {
 }
 
 function diskUse(
-  { checkpoint }: RunConfig,
+  { checkpoint, rollout: { engine } }: RunConfig,
   { decoder, isShared, stored }: PlanSubject,
   { state }: UpdateCost,
 ): DiskUse[] {
@@ -239,8 +258,13 @@ function diskUse(
     isShared && stored.dtype !== "float32"
       ? [{ what: "cache: the weights in float32", bytes: bytesOf(parameterShapes(decoder)) }]
       : [];
+  const served =
+    engine.type === "onnx" || engine.weights.push === "none"
+      ? []
+      : [{ what: "weights for the server, 2 kept, one written", bytes: 3 * (state.weights ?? 0) }];
   return [
     ...widened,
+    ...served,
     { what: `checkpoints, ${kept} kept`, bytes: kept * each },
     { what: "one more while it is written", bytes: each },
   ];

@@ -62,8 +62,12 @@ function timeLines({ time }: Plan): string[] {
   const { speed, sample, update, dominatedBy } = time;
   const source = speed.isMeasured ? "measured now" : "as told";
   const speeds = `${(speed.flops / 1e9).toPrecision(3)} GFLOP/s, ${(speed.bandwidth / 1e9).toPrecision(3)} GB/s, ${source}`;
+  const sampling =
+    sample === null
+      ? "what the server takes to sample"
+      : `about ${seconds(sample)} of sampling (every completion at full length)`;
   return [
-    `a step takes about ${seconds(sample)} of sampling (every completion at full length) and ${seconds(update)} of updating (${speeds})`,
+    `a step takes ${sampling} and about ${seconds(update)} of updating (${speeds})`,
     `most of it is ${dominatedBy}`,
   ];
 }

@@ -7,8 +7,8 @@ import type { UpdateCost } from "./update.js";
 
 export interface PlannedTime {
   readonly speed: Speed;
-  /** Seconds of one step's sampling, every completion of full length; judging goes on beside it. */
-  readonly sample: number;
+  /** Seconds of one step's sampling, every completion of full length; judging goes on beside it. null: a server samples. */
+  readonly sample: number | null;
   readonly update: number;
   /** What takes most of the two. */
   readonly dominatedBy: string;
@@ -29,29 +29,39 @@ function limitOf(work: Work, speed: Speed): string {
     : "reading weights and cache";
 }
 
+/** @param cost - of the sampler; null where a server samples */
 export function plannedTime(
-  { rollout }: RunConfig,
-  cost: SamplingCost,
+  config: RunConfig,
+  cost: SamplingCost | null,
   update: UpdateCost,
   speed: Speed,
   provider: Provider,
 ): PlannedTime {
+  const stage = ({ name, work }: { name: string; work: Work }) => ({
+    name,
+    work,
+    seconds: secondsOf(work, speed, provider),
+  });
+  const sampling = cost === null ? null : samplingWork(config, cost).map(stage);
+  const updating = stage({ name: "the update", work: update.stage });
+  const longest = [...(sampling ?? []), updating].reduce((a, b) => (b.seconds > a.seconds ? b : a));
+  return {
+    speed,
+    sample: sampling === null ? null : sampling.reduce((sum, { seconds }) => sum + seconds, 0),
+    update: updating.seconds,
+    dominatedBy: `${longest.name}: ${limitOf(longest.work, speed)}`,
+  };
+}
+
+function samplingWork({ rollout }: RunConfig, cost: SamplingCost): { name: string; work: Work }[] {
   const prompts = rollout.prompts_per_step;
   const slots = cost.lanes.reduce((sum, own) => sum + own, 0);
   const waves = Math.ceil((prompts * rollout.samples_per_prompt) / slots);
   // Lanes share the cores and the memory: together they take as long as all their work.
   const step = times(cost.step, cost.lanes.length * waves * rollout.max_new_tokens);
   const prefill = times(cost.prefill, Math.max(cost.lanes.length, Math.ceil(prompts / cost.prefillRows)));
-  const stages = [
-    { name: "decoding", work: step, seconds: secondsOf(step, speed, provider) },
-    { name: "prompts", work: prefill, seconds: secondsOf(prefill, speed, provider) },
-    { name: "the update", work: update.stage, seconds: secondsOf(update.stage, speed, provider) },
+  return [
+    { name: "decoding", work: step },
+    { name: "prompts", work: prefill },
   ];
-  const longest = stages.reduce((a, b) => (b.seconds > a.seconds ? b : a));
-  return {
-    speed,
-    sample: stages[0]!.seconds + stages[1]!.seconds,
-    update: stages[2]!.seconds,
-    dominatedBy: `${longest.name}: ${limitOf(longest.work, speed)}`,
-  };
 }

@@ -1,6 +1,6 @@
 /** What an update takes: the learner's own code, run dry on the largest batch that the run can give it. */
 import type { Sample } from "../../core/index.js";
-import { adapterShapes, type DecoderConfig, parameterShapes } from "../../policy/index.js";
+import { adapterShapes, type DecoderConfig, parameterShapes, weightSpecs } from "../../policy/index.js";
 import { DryRun, type DryStage, type Provider, type Value, whileDry } from "../../tensor/index.js";
 import { createLearner, decoderModel, hasTeacher, stateShapes } from "../../trainer/index.js";
 import type { RunConfig } from "../config.js";
@@ -105,10 +105,9 @@ export async function updateCost(
 /** The policy's own weights as sampler and learner are given them where they are not learned. */
 export const givenWeights = (dry: DryRun, decoder: DecoderConfig, inFiles: boolean): Record<string, Value> =>
   Object.fromEntries(
-    Object.entries(parameterShapes(decoder)).map(([name, shape]) => [
-      name,
-      dry.given({ shape, dtype: "float32" }, inFiles),
-    ]),
+    Object.entries(weightSpecs(decoder))
+      .filter(([name]) => name in parameterShapes(decoder))
+      .map(([name, spec]) => [name, dry.given(spec, inFiles)]),
   );
 
 /** Pages of zeros are the system's own until they are written. */

@@ -3,6 +3,7 @@ import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { afterAll, expect, test } from "vitest";
 import { loadRunConfig } from "../../coordinator/config.js";
+import { changesOf } from "../../coordinator/plan/advice.js";
 import { checkPlan } from "../../coordinator/plan/check.js";
 import { type Plan, planRun } from "../../coordinator/plan/plan.js";
 import { ConfigError } from "../../core/index.js";
@@ -81,6 +82,36 @@ test("for a GPU that is not here, what computes stands in device memory and is h
   expect(planned.peaks.device!.update).toBeGreaterThan(4 * 4 * PARAMETERS);
   expect(planned.peaks.host.update).toBeLessThan(4 * 4 * PARAMETERS);
   expect([planned.memoryBytes, planned.fits]).toEqual([2 ** 28, false]);
+});
+
+test("float16 halves what a GPU holds of the policy's matrices, and is advised where a run does not fit", async () => {
+  const lora = ["policy.lora.rank=4"];
+  const half = ["policy.lora.rank=4", "policy.precision=float16"];
+  const [wide, narrow] = [await plan("webgpu", { set: lora }), await plan("webgpu", { set: half })];
+  const norms = 4 * (2 * 512 + 2 * 64) + 512;
+  expect(bytes(wide, "weights")).toBe(4 * PARAMETERS);
+  expect(bytes(narrow, "weights")).toBe(2 * (PARAMETERS - norms) + 4 * norms);
+  const saved = bytes(wide, "weights") - bytes(narrow, "weights");
+  expect(wide.peakBytes - narrow.peakBytes).toBeGreaterThan(saved / 2);
+  const advised = (set: string[], provider: Provider): string[] =>
+    changesOf(loadRunConfig(run, set), provider).map((change) => change.set);
+  const change = "policy.precision=float16";
+  expect(advised(lora, "webgpu")).toContain(change);
+  for (const others of [advised(lora, "cpu"), advised(half, "webgpu"), advised([], "webgpu")])
+    expect(others).not.toContain(change);
+});
+
+test("where a server samples, no sampler is planned here, but the weights that are handed over", async () => {
+  const speed = { flops: 1e12, bandwidth: 1e10, isMeasured: false };
+  const pushed = (push: string) => {
+    const engine = { type: "openai", base_url: "http://127.0.0.1:1/v1", model: "m", weights: { push } };
+    const config = loadRunConfig(run, [`rollout.engine=${JSON.stringify(engine)}`]);
+    return planRun(config, { provider: "cpu", speed });
+  };
+  const [there, fixed] = [await pushed("sglang_disk"), await pushed("none")];
+  expect(there.items.filter(({ what }) => what.includes("sampler:"))).toEqual([]);
+  expect(there.peaks.host.sample - fixed.peaks.host.sample).toBe(4 * PARAMETERS);
+  expect([there.time!.sample, there.time!.update > 0]).toEqual([null, true]);
 });
 
 test("the command prints a table, or JSON, and one line that says whether it fits", async () => {
