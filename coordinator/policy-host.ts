@@ -18,8 +18,9 @@ import {
 } from "../rollout/index.js";
 import type { LearnerState, UpdateMetrics, UpdateRequest } from "../trainer/index.js";
 import { type MemoryPeaks, watchMemory } from "./memory-watch.js";
+import type * as worker from "./policy-worker.js";
 import type { OpenRequest, OpenSamplerRequest } from "./policy-worker.js";
-import { type Answer, unwrapped } from "./worker-failure.js";
+import { unwrapped } from "./worker-failure.js";
 
 /**
  * The policy, in a worker thread of its own: ONNX Runtime computes synchronously, and GPU buffers cannot cross threads,
@@ -54,8 +55,19 @@ export interface PolicyMemory {
   readonly peaks: MemoryPeaks;
 }
 
+type Worker = typeof worker;
+
+/** A call of the worker. Piscina calls by name: here the type check sees that there is such a call, and what it takes and gives. */
+const call = async <Name extends keyof Worker>(
+  pool: Piscina,
+  name: Name,
+  argument: Parameters<Worker[Name]>[0],
+  transferList: MessagePort[] = [],
+): Promise<Awaited<ReturnType<Worker[Name]>>> =>
+  (await pool.run(argument, { name, transferList })) as Awaited<ReturnType<Worker[Name]>>;
+
 /** One thread for one policy. @throws what the worker's `open` refuses */
-async function startWorker(open: "open" | "openSampler", request: OpenSamplerRequest): Promise<Piscina> {
+async function startWorker(open: (pool: Piscina) => ReturnType<Worker["open"]>): Promise<Piscina> {
   const pool = new Piscina({
     filename: builtModule(import.meta.url, "./policy-worker.js"),
     minThreads: 1,
@@ -64,7 +76,7 @@ async function startWorker(open: "open" | "openSampler", request: OpenSamplerReq
     atomics: "disabled", // a thread that sleeps in Atomics.wait would starve WebGPU's callbacks
   });
   try {
-    unwrapped((await pool.run(request, { name: open })) as Answer<void>);
+    unwrapped(await open(pool));
     return pool;
   } catch (error) {
     await pool.destroy();
@@ -73,7 +85,7 @@ async function startWorker(open: "open" | "openSampler", request: OpenSamplerReq
 }
 
 const closeWorker = async (pool: Piscina): Promise<void> => {
-  await pool.run(undefined, { name: "close" });
+  await call(pool, "close", undefined);
   await pool.destroy();
 };
 
@@ -88,7 +100,7 @@ export interface SamplingHost extends Pick<PolicyHost, "sample" | "close"> {
 }
 
 export async function openSamplingHost(request: OpenSamplerRequest): Promise<SamplingHost> {
-  const pool = await startWorker("openSampler", request);
+  const pool = await startWorker((opening) => call(opening, "openSampler", request));
   const requests = requestsByShape(pool);
   const calls = new Set<MessagePort>();
   let stopped: Promise<void> | null = null;
@@ -96,12 +108,11 @@ export async function openSamplingHost(request: OpenSamplerRequest): Promise<Sam
     sample: (shape, groups, options, onFinished) =>
       sampleThrough(pool, { shape, groups, options }, onFinished, calls),
     start: (shape, completion, handlers) => requests(shape).start(completion, handlers),
-    setWeights: async (weights) =>
-      unwrapped((await pool.run(weights, { name: "setWeights" })) as Answer<void>),
+    setWeights: async (weights) => unwrapped(await call(pool, "setWeights", weights)),
     close: () => closeWorker(pool),
     // Asked, not cut off: a thread that ends within a call of ONNX Runtime takes the process with it.
     stop: () => {
-      for (const call of calls) call.postMessage("stop");
+      for (const port of calls) port.postMessage("stop");
       stopped ??= closeWorker(pool).catch(() => pool.destroy());
       return stopped;
     },
@@ -125,8 +136,7 @@ function requestsByShape(pool: Piscina): (shape: RunnerShape) => RemoteRequests 
       );
     port1.on("message", (event: RemoteEvent) => remote.onEvent(event));
     port1.on("close", () => fail("it was closed"));
-    const listening = pool.run({ shape, port: port2 }, { name: "listen", transferList: [port2] });
-    listening.then((answer: Answer<void>) => unwrapped(answer)).catch(fail);
+    call(pool, "listen", { shape, port: port2 }, [port2]).then(unwrapped).catch(fail);
     return {
       ...remote,
       start: (request, handlers) => {
@@ -145,28 +155,25 @@ function requestsByShape(pool: Piscina): (shape: RunnerShape) => RemoteRequests 
 
 /** Starts the worker and compiles nothing yet: graphs are compiled when first used. */
 export async function openPolicyHost(request: OpenRequest): Promise<PolicyHost> {
-  const pool = await startWorker("open", request);
+  const pool = await startWorker((opening) => call(opening, "open", request));
   const watch = watchMemory();
-  const ask = async <T>(name: string, argument?: unknown): Promise<T> =>
-    unwrapped((await pool.run(argument, { name })) as Answer<T>);
   return {
     sample: (shape, groups, options, onFinished) => {
       watch.enter("sample");
       return sampleThrough(pool, { shape, groups, options }, onFinished);
     },
-    update: (update) => {
+    update: async (update) => {
       watch.enter("update");
-      return ask("update", update);
+      return unwrapped(await call(pool, "update", update));
     },
-    exportState: () => {
+    exportState: async () => {
       watch.enter("save"); // until the next call: what was exported is written meanwhile
-      return ask("exportState");
+      return unwrapped(await call(pool, "exportState", undefined));
     },
-    importState: (state) => ask("importState", state),
-    exportWeights: () => ask("exportWeights"),
+    importState: async (state) => unwrapped(await call(pool, "importState", state)),
+    exportWeights: async () => unwrapped(await call(pool, "exportWeights", undefined)),
     memory: async () => {
-      const now = (await pool.run(undefined, { name: "memory" })) as Omit<PolicyMemory, "peaks">;
-      return { ...now, peaks: watch.peaks() };
+      return { ...(await call(pool, "memory", undefined)), peaks: watch.peaks() };
     },
     close: () => {
       watch.stop();
@@ -199,9 +206,7 @@ async function sampleThrough(
   });
   drained.catch(() => {}); // it may reject while the call still runs; it is awaited, with its error, below
   try {
-    const call = { ...request, port: port2 };
-    const answer: Answer<SamplingStats> = await pool.run(call, { name: "sample", transferList: [port2] });
-    const stats = unwrapped(answer);
+    const stats = unwrapped(await call(pool, "sample", { ...request, port: port2 }, [port2]));
     await drained;
     return stats;
   } finally {
