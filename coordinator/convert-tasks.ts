@@ -1,8 +1,8 @@
 /** `retort tasks convert`: rows of other formats into a task file, and a report of what was refused. */
-import { mkdirSync, statSync } from "node:fs";
+import { statSync } from "node:fs";
 import { dirname } from "node:path";
 import { openReplacement, type Replacement } from "../checkpoints/index.js";
-import { ConfigError } from "../core/index.js";
+import { ConfigError, makeFolder } from "../core/index.js";
 import { type Conversion, type ConvertedRow, convertFiles } from "../tasks/index.js";
 import type { LanguageSet } from "../verifiers/index.js";
 import { type ConversionSummary, ConversionTally, summaryLines } from "./conversion-summary.js";
@@ -22,7 +22,7 @@ export interface TaskConversion extends Omit<Conversion, "onBytes"> {
 
 async function opened(path: string, option: string): Promise<Replacement> {
   try {
-    mkdirSync(dirname(path), { recursive: true });
+    makeFolder(dirname(path));
     return await openReplacement(path);
   } catch (cause) {
     const why = (cause as NodeJS.ErrnoException).code ?? (cause as Error).message;

@@ -1,8 +1,8 @@
 /** Evaluation of programs from anywhere: files, references, a policy, an endpoint. */
 import { createHash } from "node:crypto";
-import { accessSync, constants, mkdirSync } from "node:fs";
+import { accessSync, constants } from "node:fs";
 import { basename, dirname } from "node:path";
-import { ConfigError, type Task } from "../core/index.js";
+import { ConfigError, makeFolder, type Task } from "../core/index.js";
 import type { LanguageSet, VerifierConfig, VerifierPool } from "../verifiers/index.js";
 import {
   type Assignment,
@@ -74,7 +74,7 @@ function judgingKey(evaluation: ProgramEvaluation, used: Iterable<string>): stri
 /** @throws ConfigError where the results could not be written, before any program has run */
 function checkWritable(at: string, file: string): void {
   try {
-    mkdirSync(dirname(file), { recursive: true });
+    makeFolder(dirname(file));
     accessSync(dirname(file), constants.W_OK);
   } catch (cause) {
     const reason = (cause as NodeJS.ErrnoException).code;

@@ -16,7 +16,7 @@ import {
 import { join, resolve } from "node:path";
 import { parse, stringify } from "yaml";
 import { replaceFile } from "../checkpoints/index.js";
-import { ConfigError } from "../core/index.js";
+import { ConfigError, makeFolder } from "../core/index.js";
 import { differences } from "./config-difference.js";
 import { Journal } from "./journal.js";
 import { lockFolder } from "./run-lock.js";
@@ -70,7 +70,7 @@ export class RunDirectory {
     this.checkpointsFolder = join(folder, "checkpoints");
     this.isResumed = isResumed;
     this.#release = release;
-    mkdirSync(join(folder, "rollouts"), { recursive: true });
+    makeFolder(join(folder, "rollouts"));
   }
 
   /** Appends a row to `metrics.jsonl`: whatever depends on the clock or the machine's load stands in its `timing` and `memory`. */
@@ -166,7 +166,7 @@ export async function openRunDirectory(path: string, options: RunDirectoryOption
   const note = options.note ?? (() => {});
   const config: unknown = JSON.parse(JSON.stringify(options.config));
   try {
-    mkdirSync(folder, { recursive: true });
+    makeFolder(folder);
   } catch (cause) {
     throw new ConfigError({ at: "run.dir", got: folder, need: "a folder that can be made", cause });
   }

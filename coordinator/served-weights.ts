@@ -1,10 +1,10 @@
 /** Weights for a sampling server: a folder for each version, which appears whole or not at all. */
 import { randomBytes } from "node:crypto";
-import { mkdirSync, rmSync } from "node:fs";
+import { rmSync } from "node:fs";
 import { rename } from "node:fs/promises";
 import { join, resolve } from "node:path";
 import { replaceFile } from "../checkpoints/index.js";
-import { ConfigError } from "../core/index.js";
+import { ConfigError, makeFolder } from "../core/index.js";
 import { adapterFiles, type DecoderConfig, type HostWeights, writePolicy } from "../policy/index.js";
 import type { WeightFolder } from "../rollout/index.js";
 
@@ -30,7 +30,7 @@ export class ServedWeights {
     const plain = policy.name.replace(/[^A-Za-z0-9._-]+/g, "-");
     this.#prefix = `${plain}-${randomBytes(4).toString("hex")}`;
     try {
-      mkdirSync(this.#policy.folder, { recursive: true });
+      makeFolder(this.#policy.folder);
     } catch (cause) {
       throw new ConfigError({
         at: "rollout.engine.weights.dir",
@@ -61,7 +61,7 @@ export class ServedWeights {
     const { lora } = config;
     // In float32: rounded to what the policy was published in, they would not be those of the trainer.
     if (lora === undefined) return writePolicy(folder, config, weights, from, "float32");
-    mkdirSync(folder, { recursive: true });
+    makeFolder(folder);
     const files = adapterFiles({ ...config, lora }, weights, resolve(from));
     for (const [name, content] of Object.entries(files)) await replaceFile(join(folder, name), content);
   }

@@ -1,7 +1,6 @@
-import { mkdirSync } from "node:fs";
 import { join } from "node:path";
 import { replaceFile } from "../checkpoints/index.js";
-import { randomStream, type Sample } from "../core/index.js";
+import { makeFolder, randomStream, type Sample } from "../core/index.js";
 import {
   initialWeights,
   parseDecoderConfig,
@@ -65,7 +64,7 @@ export async function warmStart(request: {
 }): Promise<void> {
   const { folder, examples, seed, progress } = request;
   const steps = Math.floor(examples.length / BATCH);
-  mkdirSync(folder, { recursive: true });
+  makeFolder(folder);
   const { tokenizerJson, tokenizerConfig } = buildTokenizer();
   await replaceFile(join(folder, "tokenizer.json"), JSON.stringify(tokenizerJson));
   await replaceFile(join(folder, "tokenizer_config.json"), `${JSON.stringify(tokenizerConfig, null, 1)}\n`);

@@ -13,6 +13,7 @@ export {
   STATUSES,
   Task,
 } from "./flow.js";
+export { makeFolder } from "./folders.js";
 export { editDistance, nearest } from "./nearest.js";
 export { builtModule, packageRoot } from "./paths.js";
 export type { Random } from "./random.js";

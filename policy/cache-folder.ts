@@ -1,11 +1,11 @@
 /** The folder for what can be made again, and the digests of large files, which are taken once for each state of a file. */
 import { createHash } from "node:crypto";
-import { existsSync, mkdirSync, readFileSync, realpathSync, statSync } from "node:fs";
+import { existsSync, readFileSync, realpathSync, statSync } from "node:fs";
 import { homedir } from "node:os";
 import { join, resolve } from "node:path";
 import { z } from "zod";
 import { fingerprint, replaceFile } from "../checkpoints/index.js";
-import { ConfigError } from "../core/index.js";
+import { ConfigError, makeFolder } from "../core/index.js";
 
 /** `RETORT_CACHE`, else `retort` in `XDG_CACHE_HOME`, else ~/.cache/retort. It need not exist. */
 export function cacheFolder(environment: NodeJS.ProcessEnv = process.env): string {
@@ -28,7 +28,7 @@ export function cacheError(folder: string, need: string, cause?: unknown): Confi
 export function makeCacheFolder(...parts: string[]): string {
   const folder = join(cacheFolder(), ...parts);
   try {
-    mkdirSync(folder, { recursive: true });
+    makeFolder(folder);
   } catch (cause) {
     throw cacheError(folder, `a folder that can be written (${(cause as Error).message})`, cause);
   }

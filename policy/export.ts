@@ -1,5 +1,6 @@
 /** One folder of whole weights out of a policy and its adapter, tensor by tensor. */
-import { existsSync, mkdirSync, rmdirSync, rmSync } from "node:fs";
+
+import { existsSync, rmdirSync, rmSync } from "node:fs";
 import { rename } from "node:fs/promises";
 import { basename, dirname, join, resolve } from "node:path";
 import {
@@ -11,6 +12,7 @@ import {
   type TensorPlace,
   type TensorStream,
 } from "../checkpoints/index.js";
+import { ConfigError, makeFolder } from "../core/index.js";
 import { readAdapter } from "./adapter-folder.js";
 import { type OpenedPolicy, openPolicy, type WeightSource } from "./folder.js";
 import { adaptedProjections, addAdapter, loraA, loraB, loraScale } from "./lora.js";
@@ -62,7 +64,7 @@ function wholeWeights({ config, places, adapter }: WeightSource): Map<string, Te
  * Writes a policy as one folder of whole weights; the folder appears whole or not at all.
  * @param out - new, or empty
  * @param onFile - told each file as it is finished
- * @throws ConfigError when the policy cannot be opened
+ * @throws ConfigError when the policy cannot be opened, or the folder cannot be made
  */
 export async function exportPolicy(
   path: string,
@@ -72,7 +74,16 @@ export async function exportPolicy(
   const policy = openPolicy(path);
   const target = resolve(out);
   const partial = join(dirname(target), `.${basename(target)}.${process.pid}.partial`);
-  mkdirSync(partial, { recursive: true });
+  try {
+    makeFolder(partial);
+  } catch (cause) {
+    throw new ConfigError({
+      at: target,
+      need: `a place where a folder can be made (${(cause as Error).message})`,
+      fix: "Choose another place for the new folder.",
+      cause,
+    });
+  }
   try {
     const files = policyFiles(policy.config, wholeWeights(policy.source), policy.folder, type);
     for (const [name, content] of Object.entries(files)) {

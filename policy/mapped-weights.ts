@@ -2,8 +2,9 @@
  * Weights that are computed on where they stand. float32 files are mapped as they are; what is published in 16 bits is
  * widened once into a float32 file in the cache, which all later runs and all processes share.
  */
+
 import { createHash } from "node:crypto";
-import { existsSync, mkdirSync, readdirSync, rmSync } from "node:fs";
+import { existsSync, readdirSync, rmSync } from "node:fs";
 import { statfs } from "node:fs/promises";
 import { hostname } from "node:os";
 import { basename, join } from "node:path";
@@ -20,6 +21,7 @@ import {
   type TensorPlace,
   tryLock,
 } from "../checkpoints/index.js";
+import { makeFolder } from "../core/index.js";
 import type { FileTensor } from "../tensor/index.js";
 import {
   cacheError,
@@ -146,7 +148,7 @@ async function widen(
   places: WeightPlaces,
   { note, wrote }: WideningProgress,
 ): Promise<WeightPlaces> {
-  mkdirSync(folder, { recursive: true });
+  makeFolder(folder);
   // Of a process that was killed: the lock is ours.
   for (const name of readdirSync(folder)) if (name.endsWith(".tmp")) rmSync(join(folder, name));
   const total = Object.values(places).reduce((sum, { shape }) => sum + 4 * elementCount(shape), 0);

@@ -1,5 +1,5 @@
 /** A policy folder as others open it: in the files, the types and with the keys that it was published with. */
-import { existsSync, mkdirSync, readFileSync } from "node:fs";
+import { existsSync, readFileSync } from "node:fs";
 import { basename, join } from "node:path";
 import {
   type Content,
@@ -14,7 +14,7 @@ import {
   replaceFile,
   type TensorStream,
 } from "../checkpoints/index.js";
-import { ConfigError } from "../core/index.js";
+import { ConfigError, makeFolder } from "../core/index.js";
 import { type DecoderConfig, huggingFaceConfig, parseDecoderConfig } from "./config.js";
 import type { StoredType } from "./stored-type.js";
 import type { HostWeights } from "./weight-places.js";
@@ -150,7 +150,7 @@ export async function writePolicy(
   from: string,
   type: StoredType = "source",
 ): Promise<void> {
-  mkdirSync(folder, { recursive: true });
+  makeFolder(folder);
   for (const [name, content] of Object.entries(policyFiles(config, heldWeights(weights, config), from, type)))
     await replaceFile(join(folder, name), content);
 }

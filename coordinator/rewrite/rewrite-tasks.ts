@@ -1,9 +1,8 @@
 /** `retort tasks rewrite`: files of exercises in, tasks that have run out; asked again, only what is missing. */
-import { mkdirSync } from "node:fs";
 import { dirname } from "node:path";
 import PQueue from "p-queue";
 import { replaceFile } from "../../checkpoints/index.js";
-import { ConfigError, InfrastructureError } from "../../core/index.js";
+import { ConfigError, InfrastructureError, makeFolder } from "../../core/index.js";
 import {
   type FunctionProblem,
   functionProblem,
@@ -130,7 +129,7 @@ async function rewriteAll(rewriting: TaskRewriting, run: Run): Promise<string[]>
 
 async function writeReport(file: string | undefined, result: RewriteResult): Promise<void> {
   if (file === undefined) return;
-  mkdirSync(dirname(file), { recursive: true });
+  makeFolder(dirname(file));
   await replaceFile(file, `${JSON.stringify(result, null, 2)}\n`);
 }
 
@@ -162,7 +161,7 @@ function openRun(rewriting: TaskRewriting, prover: Prover, endpoint: Endpoint, o
 export async function rewriteTasks(rewriting: TaskRewriting): Promise<RewriteResult> {
   const { languages, workers, report } = rewriting;
   const endpoint = createEndpoint(rewriting.endpoint);
-  mkdirSync(dirname(rewriting.out), { recursive: true });
+  makeFolder(dirname(rewriting.out));
   const out = await openRewritten(rewriting.out);
   try {
     const pool = await createLocalPool({ languages, ...(workers === undefined ? {} : { workers }) });

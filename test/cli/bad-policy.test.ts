@@ -205,6 +205,15 @@ test("an export does not go where a file is", async () => {
   ]);
 });
 
+test("an export to a place where no folder can be made ends at once", async () => {
+  const { code, stderr } = await retort(["export", "--policy", good, "--out", "/proc/nowhere/new"]);
+  expect(code).toBe(2);
+  expect(stderr).toMatch(
+    /^retort: \/proc\/nowhere\/new: need a place where a folder can be made \(E[A-Z]+: .*\)\. /,
+  );
+  expect(stderr.trimEnd().split("\n")).toHaveLength(1);
+});
+
 test.each([
   { what: "scored", command: "score", options: ["--ids", join(root, "ids.jsonl")] },
   { what: "served", command: "serve", options: ["--port", "0"] },

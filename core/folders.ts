@@ -1,0 +1,20 @@
+import { mkdirSync, statSync } from "node:fs";
+import { dirname, resolve } from "node:path";
+
+const isFolder = (path: string): boolean => statSync(path, { throwIfNoEntry: false })?.isDirectory() ?? false;
+
+/**
+ * Makes a folder and those above it, where they are not there. Node's own (`recursive: true`) never returns where the system
+ * answers ENOENT below a folder that is there, as in /proc: it goes back to the parent for ever.
+ * @throws Error of the system
+ */
+export function makeFolder(path: string): void {
+  const folder = resolve(path);
+  if (isFolder(folder)) return;
+  makeFolder(dirname(folder));
+  try {
+    mkdirSync(folder);
+  } catch (error) {
+    if (!isFolder(folder)) throw error; // else another process was faster
+  }
+}
