@@ -1,7 +1,7 @@
 import { existsSync } from "node:fs";
 import { ConfigError } from "../core/index.js";
 import type { DeviceChoice, PolicyConfig } from "../policy/run-config.js";
-import { hasHalfPrecision, isSoftwareVulkan, type Provider, providerStates } from "../tensor/index.js";
+import { hasHalfPrecision, isSoftwareVulkan, type Provider, providerState } from "../tensor/index.js";
 
 /**
  * What computes a policy. `auto` is cuda or webgpu where a session really opens there, else cpu; a software GPU (tests run
@@ -11,18 +11,16 @@ import { hasHalfPrecision, isSoftwareVulkan, type Provider, providerStates } fro
 export async function chooseProvider(device: DeviceChoice): Promise<Provider> {
   if (device === "cpu" || device === "tensorflow") return device;
   if (device === "auto" && !hasGpuDevice()) return "cpu";
-  const states = await providerStates();
-  const available = states.filter(({ works }) => works).map(({ provider }) => provider);
   if (device === "auto") {
-    if (available.includes("cuda")) return "cuda";
-    return available.includes("webgpu") && !isSoftwareVulkan() ? "webgpu" : "cpu";
+    if ((await providerState("cuda")).works) return "cuda";
+    return !isSoftwareVulkan() && (await providerState("webgpu")).works ? "webgpu" : "cpu";
   }
-  if (available.includes(device)) return device;
-  const { reason, fix } = states.find(({ provider }) => provider === device)!;
+  const { works, reason, fix } = await providerState(device);
+  if (works) return device;
   throw new ConfigError({
     at: "policy.device",
     got: device,
-    need: `one that works here (${available.join(", ")}; ${device}: ${reason})`,
+    need: `one that works here (cpu; ${device}: ${reason})`,
     fix: `${fix} \`retort devices\` tells more.`,
   });
 }

@@ -143,11 +143,24 @@ const firstLine = (text: string): string => {
   return (/Failed to .*/.exec(line)?.[0] ?? line).slice(0, 300);
 };
 
+const cpuState = (): ProviderState =>
+  working("cpu", `${cpus()[0]?.model ?? "CPU"}, ${availableParallelism()} threads`);
+
+const STATES: Readonly<Record<Provider, () => ProviderState | Promise<ProviderState>>> = {
+  cpu: cpuState,
+  webgpu: webgpuState,
+  cuda: cudaState,
+  tensorflow: tensorflowState,
+};
+
+/** One provider, tried out, and no other: their drivers may have much to say on stderr. */
+export const providerState = async (provider: Provider): Promise<ProviderState> => STATES[provider]();
+
 /** Every provider, tried out. cpu always works. */
 export async function providerStates(): Promise<ProviderState[]> {
-  const processors = cpus();
-  const cpu = working("cpu", `${processors[0]?.model ?? "CPU"}, ${availableParallelism()} threads`);
-  return [cpu, await webgpuState(), await cudaState(), tensorflowState()];
+  const states: ProviderState[] = [];
+  for (const provider of Object.keys(STATES) as Provider[]) states.push(await providerState(provider));
+  return states;
 }
 
 /** The providers that work on this machine, tried out. */

@@ -11,6 +11,7 @@ export {
   hasHalfPrecision,
   isSoftwareVulkan,
   type ProviderState,
+  providerState,
   providerStates,
   softwareVulkanEnvironment,
 } from "./devices.js";

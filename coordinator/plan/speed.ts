@@ -1,7 +1,7 @@
 /** How fast a machine computes, and how long a plan's work takes on it. */
 import * as tf from "@tensorflow/tfjs-core";
 import type { DryStage, Provider } from "../../tensor/index.js";
-import { availableProviders, compile } from "../../tensor/index.js";
+import { compile, providerState } from "../../tensor/index.js";
 import { hasGpuDevice } from "../devices.js";
 
 export interface Speed {
@@ -43,7 +43,7 @@ async function leastSeconds(run: () => Promise<unknown>): Promise<number> {
 /** Matrix products and a sweep over memory, through the runtime that the run will use. @returns null where it is not here */
 export async function measureSpeed(provider: Provider, threads: number | undefined): Promise<Speed | null> {
   if (provider === "tensorflow") return null;
-  if (provider !== "cpu" && !(hasGpuDevice() && (await availableProviders()).includes(provider))) return null;
+  if (provider !== "cpu" && !(hasGpuDevice() && (await providerState(provider)).works)) return null;
   const options = { provider, keepOnDevice: ["y"], ...(threads === undefined ? {} : { threads }) };
   const side = 768;
   const matrix = { shape: [side, side], dtype: "float32" as const };
