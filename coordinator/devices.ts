@@ -1,6 +1,7 @@
 import { existsSync } from "node:fs";
 import { ConfigError } from "../core/index.js";
 import type { DeviceChoice, PolicyConfig } from "../policy/run-config.js";
+import type { RolloutConfig } from "../rollout/config.js";
 import { hasHalfPrecision, isSoftwareVulkan, type Provider, providerState } from "../tensor/index.js";
 
 /**
@@ -45,6 +46,15 @@ export async function usesHalfPrecision(
   if (!(await hasHalfPrecision(provider)))
     refuse(`float32: ${provider} here does not compute in float16`, "`retort devices` lists what does.");
   return true;
+}
+
+/** What to tell of a run that samples where its key/value cache cannot stay. */
+export function samplingNote(provider: Provider, engine: RolloutConfig["engine"]["type"]): string | null {
+  if (provider !== "cuda" || engine !== "onnx") return null;
+  return (
+    "policy.device: cuda moves the whole key/value cache between host and card with every sampled token, which is slow; " +
+    "webgpu keeps it on the card, and with rollout.engine: openai a server samples (docs/devices.md)"
+  );
 }
 
 /** Device files of a GPU. Without any, trying one out would only make its driver complain on stderr. */

@@ -13,7 +13,7 @@ import { type LanguageSet, loadLanguages } from "../verifiers/index.js";
 import type { AttemptContext } from "./attempts.js";
 import { checkDemonstrations, languagesUsed } from "./check-tasks.js";
 import type { RunConfig } from "./config.js";
-import { chooseProvider, usesHalfPrecision } from "./devices.js";
+import { chooseProvider, samplingNote, usesHalfPrecision } from "./devices.js";
 import { createDrawOrder } from "./draw.js";
 import { currentEnvironment, recordEnvironment } from "./environment.js";
 import { type OpenedPool, openPool, openRunner, type PoolRequest } from "./open-pool.js";
@@ -60,6 +60,8 @@ export async function openRun(config: RunConfig, progress: Progress, folder: str
   const languages = loadLanguages(config.languages.folders);
   const provider = await chooseProvider(config.policy.device);
   const isHalf = await usesHalfPrecision(config.policy, provider);
+  const slow = samplingNote(provider, config.rollout.engine.type);
+  if (slow !== null) progress.note(slow);
   const request: PoolRequest = {
     languages,
     verifier: config.verifier,
