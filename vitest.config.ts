@@ -22,6 +22,7 @@ const LONG = [
   "tensor/decoder",
   "rollout/engine-webgpu",
   "coordinator/lora-run",
+  "coordinator/sixteen-bits",
   "coordinator/policy-service",
   "coordinator/engine-openai",
   "cli/bad-policy",
