@@ -69,3 +69,14 @@ export const choiceOption = (
   const option = new Option(flags, text).choices([...choices]);
   return fallback === undefined ? option : option.default(fallback);
 };
+
+export const BASE_PRECISIONS = ["float32", "int8"] as const;
+export type BasePrecision = (typeof BASE_PRECISIONS)[number];
+
+export const basePrecisionOption = (): Option =>
+  choiceOption(
+    "--base-precision <type>",
+    "of a large policy's matrices in decoding, on cpu",
+    BASE_PRECISIONS,
+    "float32",
+  );

@@ -2,6 +2,7 @@
 import type { Programs } from "../coordinator/evaluate-programs.js";
 import { ConfigError } from "../core/index.js";
 import type { DEVICES } from "../policy/run-config.js";
+import type { BasePrecision } from "./arguments.js";
 
 /** Absent: not given. What an option is absent of is chosen here, by the source that it belongs to. */
 export interface ProgramOptions {
@@ -28,6 +29,7 @@ export interface ProgramOptions {
   readonly programIn?: "fenced" | "whole";
   readonly completions?: string;
   readonly device?: (typeof DEVICES)[number];
+  readonly basePrecision?: BasePrecision;
 }
 
 const SOURCES = ["solutions", "references", "policy", "endpoint"] as const;
@@ -43,6 +45,7 @@ const USED_BY: Readonly<Record<string, readonly Source[]>> = {
   retries: ["endpoint"],
   body: ["endpoint"],
   device: ["policy"],
+  basePrecision: ["policy"],
   language: ["policy", "endpoint"],
   overrideLanguage: ["policy", "endpoint"],
   samples: ["policy", "endpoint"],
@@ -116,6 +119,7 @@ export function programsOf(
     topP: options.topP ?? 1,
     maxTokens: options.maxTokens ?? MAX_TOKENS,
     slots: 64,
+    basePrecision: { type: options.basePrecision ?? "float32", at: "--base-precision" },
   };
   return { from: "policy", policy, ...sampled };
 }

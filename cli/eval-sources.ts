@@ -53,6 +53,7 @@ const IN_RUN: Partial<Record<keyof SourceOptions, string>> = {
   maxTokens: "rollout.max_new_tokens",
   seed: "run.seed",
   device: "policy.device",
+  basePrecision: "rollout.base_precision",
   workers: "verifier.workers",
   pool: "verifier.pool",
   redis: "verifier.redis.url",

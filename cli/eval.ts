@@ -1,6 +1,7 @@
 import { Command, Option } from "commander";
 import { DEVICES } from "../policy/run-config.js";
 import {
+  BASE_PRECISIONS,
   collect,
   fraction,
   integerList,
@@ -76,6 +77,12 @@ const withSampling = (command: Command): Command =>
       ).choices(["fenced", "whole"]),
     )
     .option("--completions <file>", "where completions are kept; default: beside --out")
+    .addOption(
+      new Option(
+        "--base-precision <type>",
+        "of a large policy's matrices in decoding, on cpu; default float32",
+      ).choices([...BASE_PRECISIONS]),
+    )
     .addOption(new Option("--device <name>", "what computes a policy; default auto").choices([...DEVICES]));
 
 const withEndpoint = (command: Command): Command =>

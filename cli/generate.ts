@@ -1,6 +1,14 @@
 import { Command } from "commander";
 import { DEVICES } from "../policy/run-config.js";
-import { choiceOption, fraction, nonNegativeNumber, positiveInteger, seedNumber } from "./arguments.js";
+import {
+  type BasePrecision,
+  basePrecisionOption,
+  choiceOption,
+  fraction,
+  nonNegativeNumber,
+  positiveInteger,
+  seedNumber,
+} from "./arguments.js";
 
 interface GenerateOptions {
   readonly policy: string;
@@ -10,6 +18,7 @@ interface GenerateOptions {
   readonly maxNewTokens: number;
   readonly seed: number;
   readonly device: (typeof DEVICES)[number];
+  readonly basePrecision: BasePrecision;
 }
 
 /** `retort generate`: a completion of a trained policy. */
@@ -23,6 +32,7 @@ export const generateCommand = (): Command =>
     .option("--max-new-tokens <count>", "longest completion", positiveInteger, 512)
     .option("--seed <number>", "random seed", seedNumber, 0)
     .addOption(choiceOption("--device <name>", "what computes", DEVICES, "auto"))
+    .addOption(basePrecisionOption())
     .addHelpText(
       "after",
       `

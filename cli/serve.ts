@@ -6,7 +6,9 @@ import { ConfigError } from "../core/index.js";
 import { DEVICES } from "../policy/run-config.js";
 import type { Backend } from "../verifiers/index.js";
 import {
+  type BasePrecision,
   backendOption,
+  basePrecisionOption,
   choiceOption,
   collect,
   nonNegativeInteger,
@@ -41,6 +43,7 @@ interface ServeOptions {
   readonly maxOutputKb?: number;
   readonly name?: string;
   readonly device: (typeof DEVICES)[number];
+  readonly basePrecision: BasePrecision;
   readonly threads?: number;
   readonly slots: number;
   readonly context?: number;
@@ -105,6 +108,7 @@ const withPolicy = (command: Command): Command =>
     .option("--policy <folder>", "serve a policy folder, or a checkpoint of a run")
     .option("--name <name>", "what requests call it; default: the folder's name")
     .addOption(choiceOption("--device <name>", "what computes", DEVICES, "auto"))
+    .addOption(basePrecisionOption())
     .option("--threads <count>", "CPU threads; default: every core", positiveInteger)
     .option("--slots <count>", "completions written at once; others wait", positiveInteger, 16)
     .option(
@@ -202,6 +206,7 @@ async function policyOf(options: ServeOptions, policy: string): Promise<Started>
     policy,
     ...(options.name === undefined ? {} : { name: options.name }),
     device: options.device,
+    basePrecision: options.basePrecision,
     threads: options.threads ?? availableParallelism(),
     slots: options.slots,
     ...(options.context === undefined ? {} : { context: options.context }),

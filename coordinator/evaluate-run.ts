@@ -103,6 +103,7 @@ function programsOf(request: RunEvaluation, folder: string): Programs {
       topP: 1,
       maxTokens: rollout.max_new_tokens,
       slots: Math.min(rollout.slots, SLOTS),
+      basePrecision: { type: rollout.base_precision, at: "rollout.base_precision" },
     },
     assignment: {
       languages: [languages.default],

@@ -4,7 +4,7 @@ import type { DeviceChoice } from "../policy/run-config.js";
 import { createEngine, type SampledSequence } from "../rollout/index.js";
 import { disposeValues } from "../tensor/index.js";
 import { chooseProvider } from "./devices.js";
-import { placeWeights, storedWeights } from "./stored-weights.js";
+import { type BasePrecision, placeWeights, storedWeights } from "./stored-weights.js";
 
 export interface GenerateRequest {
   /** Policy folder, or a checkpoint of a run. */
@@ -16,6 +16,7 @@ export interface GenerateRequest {
   readonly maxNewTokens: number;
   readonly seed: number;
   readonly device: DeviceChoice;
+  readonly basePrecision: BasePrecision["type"];
 }
 
 /** One completion of a policy, as text. */
@@ -34,7 +35,11 @@ export async function generateText(request: GenerateRequest): Promise<string> {
   const maxNewTokens = Math.min(request.maxNewTokens, config.maxPositions - promptIds.length);
   const shape = { slots: 1, promptLength: promptIds.length, cacheLength: promptIds.length + maxNewTokens };
   const provider = await chooseProvider(request.device);
-  const stored = await storedWeights(source, true);
+  const stored = await storedWeights(source, true, undefined, {
+    type: request.basePrecision,
+    provider,
+    at: "--base-precision",
+  });
   const { weights, ...placed } = await placeWeights(stored, provider);
   const engine = await createEngine({ ...placed, shape, provider });
   engine.setWeights(weights);

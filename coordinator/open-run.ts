@@ -84,7 +84,11 @@ export async function openRun(config: RunConfig, progress: Progress, folder: str
     if (change !== null) progress.note(change);
     const local = await openPolicyHost({
       config: policy.config,
-      weights: await storedWeights(policy.source, config.policy.lora !== null, widening(progress)),
+      weights: await storedWeights(policy.source, config.policy.lora !== null, widening(progress), {
+        type: config.rollout.base_precision,
+        provider,
+        at: "rollout.base_precision",
+      }),
       seed: config.run.seed,
       provider,
       isHalf,

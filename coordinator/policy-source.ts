@@ -16,7 +16,7 @@ import type { CompletionSource } from "./draw-completions.js";
 import { openSamplingHost } from "./policy-host.js";
 import { createSampler, roundUp } from "./sampler.js";
 import { plannedId } from "./solutions.js";
-import { storedWeights } from "./stored-weights.js";
+import { type BasePrecision, storedWeights } from "./stored-weights.js";
 
 export interface PolicyOptions {
   /** Policy folder, or a checkpoint of a run. */
@@ -29,15 +29,19 @@ export interface PolicyOptions {
   readonly maxTokens: number;
   /** Sequences decoded at once. */
   readonly slots: number;
+  /** Default: float32. */
+  readonly basePrecision?: Omit<BasePrecision, "provider">;
 }
 
 /** @throws ConfigError for a folder that is no policy, or a device that does not work here */
 export async function createPolicySource(options: PolicyOptions): Promise<CompletionSource> {
   const policy = openPolicy(options.folder);
+  const provider = await chooseProvider(options.device);
+  const { type = "float32", at = "--base-precision" } = options.basePrecision ?? {};
   const host = await openSamplingHost({
     config: policy.config,
-    weights: await storedWeights(policy.source, true),
-    provider: await chooseProvider(options.device),
+    weights: await storedWeights(policy.source, true, undefined, { type, provider, at }),
+    provider,
     threads: options.threads ?? availableParallelism(),
   });
   const { seed, temperature, topP, maxTokens } = options;
@@ -48,6 +52,7 @@ export async function createPolicySource(options: PolicyOptions): Promise<Comple
     temperature,
     top_p: topP,
     max_tokens: maxTokens,
+    ...(type === "float32" ? {} : { base_precision: type }),
   };
   return {
     settings,

@@ -126,9 +126,9 @@ async function placedWeights(
   if (provider === "tensorflow") await useTensorflowBackend();
   if (!isStored(weights)) return { config, weights };
   const { matrixType } = config;
-  const { source, base } = weights;
+  const { source } = weights;
   const typed = matrixType === undefined ? source : { ...source, config: { ...source.config, matrixType } };
-  return placeWeights({ source: typed, base }, provider);
+  return placeWeights({ ...weights, source: typed }, provider);
 }
 
 /** No parameter has such a name. */
@@ -192,11 +192,18 @@ function weightsInUse(): Readonly<Record<string, Value>> {
 async function engineOf(shape: RunnerShape): Promise<SamplingEngine> {
   const { engines, request, placed } = current();
   const { provider, threads } = request;
-  const { config, base } = placed;
+  const { config, base, int8 } = placed;
   const key = JSON.stringify(shape);
   const engine =
     engines.get(key) ??
-    (await createEngine({ config, shape, provider, threads, ...(base === undefined ? {} : { base }) }));
+    (await createEngine({
+      config,
+      shape,
+      provider,
+      threads,
+      ...(base === undefined ? {} : { base }),
+      ...(int8 === undefined ? {} : { int8 }),
+    }));
   engines.set(key, engine);
   return engine;
 }

@@ -3,7 +3,7 @@ import { existsSync, readdirSync, rmSync } from "node:fs";
 import { join } from "node:path";
 import { ConfigError } from "../core/index.js";
 import { cacheFolder, parseJson } from "./cache-folder.js";
-import { WidenedSource } from "./mapped-weights.js";
+import { WidenedSource } from "./derived-weights.js";
 
 export interface CacheEntry {
   readonly id: string;

@@ -19,11 +19,13 @@ export {
   projectLogits,
   rmsNorm,
 } from "./decoder.js";
+export type { WideningProgress } from "./derived-weights.js";
 export { policyDigest } from "./digest.js";
 export { exportPolicy, float32Bytes } from "./export.js";
 export { NonFinitePolicyError, nonFinitePolicy } from "./finite-weights.js";
 export type { OpenedPolicy, PolicyFolder, WeightSource } from "./folder.js";
 export { loadWeights, openPolicy, openWeights, policyFolder, readPolicy } from "./folder.js";
+export { int8Bytes, int8Weights } from "./int8-weights.js";
 export {
   adaptedProjections,
   adapterShapes,
@@ -33,7 +35,7 @@ export {
   mergedWeights,
 } from "./lora.js";
 export { LoraConfig } from "./lora-config.js";
-export { mappedWeights, type WideningProgress } from "./mapped-weights.js";
+export { mappedWeights } from "./mapped-weights.js";
 export { ropeTables } from "./rope.js";
 export { heldWeights, namedTensors, policyFiles, savedTypes, writePolicy } from "./save-folder.js";
 export { scoreIds } from "./score.js";

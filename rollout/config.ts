@@ -35,6 +35,12 @@ export const RolloutConfig = z.strictObject({
   engine: EngineConfig.default({ type: "onnx" }).describe(
     "Who samples: our own engine, or a server (see docs/engines.md).",
   ),
+  base_precision: z
+    .enum(["float32", "int8"])
+    .default("float32")
+    .describe(
+      "Type of the frozen base's matrices in decoding steps on cpu. int8 samples a large policy under policy.lora faster, from slightly other probabilities; rollout_kl shows how far (docs/sampling.md).",
+    ),
   staleness: z
     .literal(0)
     .default(0)

@@ -37,6 +37,16 @@ export function cacheLengths(longest: number): number[] {
   return [...lengths, longest];
 }
 
+/**
+ * As `cacheLengths`, each twice the one before: for graphs that hold a packed copy of the weights. The attention reads up to
+ * twice the cache that it needs.
+ */
+export function fewCacheLengths(longest: number): number[] {
+  const lengths: number[] = [];
+  for (let length = 256; length < longest; length *= 2) lengths.push(length);
+  return [...lengths, longest];
+}
+
 /** Specs of the whole cache: per layer, keys and values [S, K, C, E]. */
 export function cacheSpecs(
   config: DecoderConfig,

@@ -1,4 +1,4 @@
-import { cacheLengths, cacheNames } from "./decode-graphs.js";
+import { cacheLengths, cacheNames, fewCacheLengths } from "./decode-graphs.js";
 import { asFloats, type KeyValueCache, type RunnerOptions } from "./key-value-cache.js";
 import { createPartPrefill } from "./prompt-parts.js";
 import { createSlotRows, type SlotRows } from "./slot-rows.js";
@@ -13,13 +13,13 @@ const LONGEST_WHOLE = 512;
  * which are written in here: returning the whole cache would copy it every token.
  */
 export async function createHostCache(runner: RunnerOptions): Promise<KeyValueCache> {
-  const { config, shape, base } = runner;
+  const { config, shape, base, int8 } = runner;
   const { slots, promptLength, cacheLength } = shape;
   const { keyValueHeads, headDim } = config;
   const isWhole = base === undefined && promptLength <= LONGEST_WHOLE;
   const prefill = isWhole ? await createWholePrefill(runner) : createPartPrefill(runner);
   const steps = base === undefined ? await laidOutSteps(runner) : standingSteps(runner);
-  const lengths = cacheLengths(cacheLength);
+  const lengths = (int8 === undefined ? cacheLengths : fewCacheLengths)(cacheLength);
   const names = cacheNames(config);
   const rows: SlotRows[] = names.map(() => createSlotRows(slots * keyValueHeads, lengths[0]!, headDim));
 

@@ -24,4 +24,5 @@ export {
 export type { Alternative, SamplingParameters, StreamedToken } from "./sampling.js";
 export { drawToken } from "./sampling.js";
 export { type SamplingCost, samplingCost } from "./sampling-cost.js";
+export { MOST_PACKED } from "./step-graphs.js";
 export { errorOf, failureOf, isOurs, type ThreadFailure } from "./thread-failure.js";

@@ -26,6 +26,7 @@ export interface RunnerOptions {
   readonly threads?: number;
   /** Weights that never change, see `EngineOptions`. */
   readonly base?: Readonly<Record<string, Value>>;
+  readonly int8?: Readonly<Record<string, Value>>;
 }
 
 /** The key/value cache of the slots, wherever it lives. */

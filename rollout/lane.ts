@@ -55,6 +55,11 @@ export interface EngineOptions {
    * adapter. Without it a copy is laid out for the decoding step, which is faster for a small policy.
    */
   readonly base?: Readonly<Record<string, Value>>;
+  /**
+   * With a `base` on cpu, its matrices as int8 (`int8Weights`): decoding steps multiply by these, prompts still by the base.
+   * Log-probs are then those of the rounded policy.
+   */
+  readonly int8?: Readonly<Record<string, Value>>;
 }
 
 /** The sampler in this thread. */

@@ -1,6 +1,12 @@
 /** The decoding step on cpu, compiled for few shapes. */
 import { decodingSpecs, weightSpecs } from "../policy/index.js";
-import { type CompiledFunction, compile, type TracedFunction, type Value } from "../tensor/index.js";
+import {
+  type CompiledFunction,
+  compile,
+  isFileTensor,
+  type TracedFunction,
+  type Value,
+} from "../tensor/index.js";
 import {
   layOutFunction,
   type Specs,
@@ -14,6 +20,9 @@ import { type RunnerOptions, type RunnerShape, releaseAll } from "./key-value-ca
 /** Columns that a CPU multiplies at once: up to here a step of more slots takes hardly longer. */
 const VECTOR = 16;
 
+/** Graphs of an int8 base that stay open: each holds a packed copy of it. */
+export const MOST_PACKED = 2;
+
 type Values = Readonly<Record<string, Value>>;
 
 export interface StepGraphs {
@@ -25,25 +34,31 @@ export interface StepGraphs {
   dispose(): Promise<void>;
 }
 
-/** Graphs by slots and cache length, compiled when they are first needed. */
+/** Graphs by slots and cache length, compiled when they are first needed. @param most - that stay open; default: all */
 function graphsByShape(
-  { provider, threads, base = {}, shape }: RunnerOptions,
+  { provider, threads, base = {}, int8 = {}, shape }: RunnerOptions,
   fn: TracedFunction,
   specsOf: (shape: RunnerShape) => Specs,
+  most = Number.POSITIVE_INFINITY,
 ): { at(slots: number, cacheLength: number): Promise<CompiledFunction>; dispose(): Promise<void> } {
-  const graphs = new Map<string, Promise<CompiledFunction>>();
+  const graphs = new Map<string, Promise<CompiledFunction>>(); // the one that was used last at the end
   return {
-    at: (slots, cacheLength) => {
+    at: async (slots, cacheLength) => {
       const key = `decode ${slots} x ${cacheLength}`;
-      const graph =
-        graphs.get(key) ??
-        compile(fn, specsOf({ ...shape, slots, cacheLength }), {
-          provider,
-          deterministic: true,
-          bound: base,
-          name: key,
-          ...(threads === undefined ? {} : { threads }),
-        });
+      let graph = graphs.get(key);
+      if (graph === undefined && graphs.size >= most) {
+        const [oldest, unused] = [...graphs][0]!;
+        graphs.delete(oldest);
+        await (await unused).dispose();
+      }
+      graph ??= compile(fn, specsOf({ ...shape, slots, cacheLength }), {
+        provider,
+        deterministic: true,
+        bound: { ...base, ...int8 },
+        name: key,
+        ...(threads === undefined ? {} : { threads }),
+      });
+      graphs.delete(key);
       graphs.set(key, graph);
       return graph;
     },
@@ -80,13 +95,24 @@ export async function laidOutSteps(runner: RunnerOptions): Promise<StepGraphs> {
   };
 }
 
+/** In the place of the base's own: those inputs are the int8 matrices. */
+const specsOfMatrices = (int8: Values): Specs =>
+  Object.fromEntries(
+    Object.entries(int8).flatMap(([name, value]) => (isFileTensor(value) ? [[name, value.spec]] : [])),
+  );
+
 /**
  * Steps on the base as it stands, with what is learned beside it: no second copy of anything. A step of a large policy takes
  * long, so where few slots are in use it computes few: by 1, by 16, and by twice that. Their kernels may round differently.
  */
 export function standingSteps(runner: RunnerOptions): StepGraphs {
-  const { config, shape, base = {} } = runner;
-  const graphs = graphsByShape(runner, standingStepFunction(config), (own) => standingStepSpecs(config, own));
+  const { config, shape, base = {}, int8 = {} } = runner;
+  const graphs = graphsByShape(
+    runner,
+    standingStepFunction(config),
+    (own) => ({ ...standingStepSpecs(config, own), ...specsOfMatrices(int8) }),
+    Object.keys(int8).length > 0 ? MOST_PACKED : undefined,
+  );
   const own = Object.keys(weightSpecs(config)).filter((name) => base[name] === undefined);
   let weights: Values = {};
   return {

@@ -92,7 +92,14 @@ export function unary(graph: Graph, op: string, x: Value, type: ElementType = x.
   return expand(graph, graph.node(op, [source], { shape: source.shape, type }), x.shape);
 }
 
-const ONNX_TYPE: Record<ElementType, number> = { float32: 1, int32: 6, int64: 7, bool: 9, float16: 10 };
+const ONNX_TYPE: Record<ElementType, number> = {
+  float32: 1,
+  int8: 2, // bytes without a sign
+  int32: 6,
+  int64: 7,
+  bool: 9,
+  float16: 10,
+};
 /** ONNX's number for an element type (TensorProto.DataType). */
 export const onnxType = (type: ElementType): number => ONNX_TYPE[type];
 

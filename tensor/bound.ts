@@ -2,6 +2,7 @@
 import { realpathSync } from "node:fs";
 import { dirname, parse, relative } from "node:path";
 import type { Value as Recorded } from "./graph.js";
+import { INT8_BLOCK } from "./int8-blocks.js";
 import type { ExternalData } from "./onnx.js";
 import {
   type CompiledFunction,
@@ -44,10 +45,17 @@ export function externalData(
   const first = [...folders][0]!;
   const folder = folders.size === 1 ? first : parse(first).root;
   const values = new Map(
-    Object.entries(mapped).map(([name, { file, offset, spec }]) => [
-      inputs[name]!,
-      { location: relative(folder, paths.get(file)!), offset, bytes: elements(spec) * 4 },
-    ]),
+    Object.entries(mapped).flatMap(([name, { file, offset, spec, scales }]): [Recorded, ExternalData][] => {
+      const location = relative(folder, paths.get(file)!);
+      const value = inputs[name]!;
+      if (value.scales === undefined || scales === undefined)
+        return [[value, { location, offset, bytes: elements(spec) * 4 }]];
+      const blocks = elements({ ...spec, shape: value.scales.shape });
+      return [
+        [value, { location, offset, bytes: blocks * INT8_BLOCK }],
+        [value.scales, { location, offset: scales, bytes: blocks * 4 }],
+      ];
+    }),
   );
   return { folder, values };
 }

@@ -108,6 +108,9 @@ export function recordFunction(
         return withBound(dry.open(recording, signature, { ...options, provider }), bound);
       if (provider === "tensorflow") return withBound(eagerFunction(fn, signature, keepOnDevice), bound);
       const mapped = provider === "cpu" ? fileTensorsOf(bound) : {};
+      const unmapped = Object.keys(specs).find((name) => specs[name]!.dtype === "int8" && !mapped[name]);
+      if (unmapped !== undefined)
+        throw new Error(`input "${unmapped}" is int8: it must be bound to a file, on cpu`);
       const external = externalData(mapped, recording.inputs);
       const fed = Object.entries(recording.inputs).filter(([name]) => mapped[name] === undefined);
       const model = encodeModel(
@@ -121,7 +124,12 @@ export function recordFunction(
       const session = await openSession(
         model,
         { ...signature, inputs },
-        { ...options, provider, ...(external === null ? {} : { externalFolder: external.folder }) },
+        {
+          ...options,
+          provider,
+          packs: Object.values(mapped).some(({ spec }) => spec.dtype === "int8"),
+          ...(external === null ? {} : { externalFolder: external.folder }),
+        },
       );
       return withBound(
         session,

@@ -40,7 +40,8 @@ const LEAST_FOLLOWED = 2 ** 14;
 const BYTES_PER_NODE = 35_000;
 
 const elements = ({ shape }: TensorSpec): number => shape.reduce((size, length) => size * length, 1);
-const bytes = (spec: TensorSpec): number => (spec.dtype === "float16" ? 2 : 4) * elements(spec);
+const BYTES: Readonly<Record<TensorSpec["dtype"], number>> = { float32: 4, int32: 4, float16: 2, int8: 1 };
+const bytes = (spec: TensorSpec): number => BYTES[spec.dtype] * elements(spec);
 
 /** A tensor without elements. Read, it is all zeros. */
 class DryTensor implements DeviceTensor {

@@ -2,7 +2,7 @@
 import { isLargeFill } from "./arithmetic.js";
 import { type ElementType, neededNodes, type OpNode, type Recording, sizeOf, type Value } from "./graph.js";
 
-const BYTES: Record<ElementType, number> = { float32: 4, float16: 2, int32: 4, bool: 1, int64: 8 };
+const BYTES: Record<ElementType, number> = { float32: 4, float16: 2, int8: 1, int32: 4, bool: 1, int64: 8 };
 
 /** Bytes of a value's elements. */
 export const bytesOf = ({ shape, type }: Pick<Value, "shape" | "type">): number =>

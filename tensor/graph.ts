@@ -2,12 +2,13 @@
  * The recorded graph: values and the ONNX nodes that make them, all shapes known. Nodes are shared as they are
  * recorded (the same op on the same inputs is one node); what no output needs is dropped when the graph is written.
  */
+import { int8Blocks } from "./int8-blocks.js";
 
 /**
  * ONNX element types that occur in a recorded graph. tfjs knows no int64: it appears only as ONNX's index type. Nor does it
- * know float16: to tfjs such a value is float32, see half-precision.ts.
+ * know float16 and int8: to tfjs such a value is float32, see half-precision.ts and int8-product.ts.
  */
-export type ElementType = "float32" | "float16" | "int32" | "bool" | "int64";
+export type ElementType = "float32" | "float16" | "int8" | "int32" | "bool" | "int64";
 
 export type Attribute =
   | { readonly int: number }
@@ -28,6 +29,8 @@ export interface Value {
   readonly node?: OpNode;
   readonly constant?: Constant;
   readonly input?: string;
+  /** Of an int8 matrix. */
+  readonly scales?: Value;
 }
 
 /** One ONNX node. An absent optional input is null. */
@@ -82,7 +85,10 @@ export class Graph {
   constructor(readonly dialect: Dialect) {}
 
   input(name: string, shape: readonly number[], type: ElementType): Value {
-    return { id: this.count++, shape, type, input: name };
+    const value = { id: this.count++, shape, type, input: name };
+    if (type !== "int8") return value;
+    const blocks = shape[0]! * int8Blocks(shape[1]!);
+    return { ...value, scales: this.input(`${name}.scales`, [blocks], "float32") };
   }
 
   /** A constant filled with one number. */

@@ -25,6 +25,7 @@ export {
 export { DryRun, type DryStage, whileDry } from "./dry-run.js";
 export { useTensorflowBackend } from "./eager.js";
 export type { GraphCost } from "./graph-cost.js";
+export { dequantizedRows, INT8_BLOCK, int8Blocks, quantizedRows } from "./int8-blocks.js";
 export { placeOn } from "./place.js";
 export { type NodeProfile, readProfile } from "./profile.js";
 export { type Transfer, watchTransfers } from "./transfers.js";

@@ -14,6 +14,7 @@ import {
   sizeOf,
   type Value,
 } from "./graph.js";
+import { INT8_BLOCK, int8Blocks } from "./int8-blocks.js";
 
 /** Opset 18 has every op that we write, and the form that ONNX Runtime's fusions look for. */
 const OPSET = 18;
@@ -34,6 +35,9 @@ const ARRAY_OF: Record<
   float32: (fill, length) => new Float32Array(length).fill(fill),
   float16: () => {
     throw new Error("a constant of a recorded graph is never float16: it is cast where it is used");
+  },
+  int8: () => {
+    throw new Error("a constant of a recorded graph is never int8");
   },
   int32: (fill, length) => new Int32Array(length).fill(fill),
   int64: (fill, length) => new BigInt64Array(length).fill(BigInt(fill)),
@@ -96,11 +100,13 @@ export interface ExternalData {
   readonly bytes: number;
 }
 
+const int8Dims = ([out = 0, width = 0]: readonly number[]): number[] => [out, int8Blocks(width), INT8_BLOCK];
+
 function externalProto(name: string, value: Value, { location, offset, bytes }: ExternalData): object {
   const entries = { location, offset, length: bytes };
   return {
     name,
-    dims: value.shape,
+    dims: value.type === "int8" ? int8Dims(value.shape) : value.shape,
     data_type: onnxType(value.type),
     data_location: 1,
     external_data: Object.entries(entries).map(([key, entry]) => ({ key, value: String(entry) })),

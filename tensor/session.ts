@@ -31,6 +31,8 @@ export interface SessionOptions {
   readonly memoryPattern?: boolean;
   /** Folder that external data is relative to. */
   readonly externalFolder?: string;
+  /** Weights of eight bits are packed, a copy for each session: the kernel that reads them as they stand is ten times slower. */
+  readonly packs?: boolean;
 }
 
 function sessionOptions(options: SessionOptions, signature: Signature): ort.InferenceSession.SessionOptions {
@@ -62,7 +64,7 @@ function sessionOptions(options: SessionOptions, signature: Signature): ort.Infe
         ...(options.externalFolder === undefined
           ? {}
           : {
-              disable_prepacking: "1",
+              disable_prepacking: options.packs ? "0" : "1",
               model_external_initializers_file_folder_path: options.externalFolder,
             }),
       },

@@ -114,6 +114,7 @@ interface EngineInternals {
 const DTYPES: Record<ElementType, tf.DataType> = {
   float32: "float32",
   float16: "float32",
+  int8: "float32",
   int32: "int32",
   bool: "bool",
   int64: "int32",
@@ -144,6 +145,8 @@ export function defineKernel(kernelName: string, emit: Emit, { takesHalf = false
       for (const [name, tensor] of Object.entries(inputs)) {
         if (!tensor) continue;
         const value = recordedValue(graph, tensor);
+        if (value.type === "int8" && kernelName !== "BatchMatMul")
+          throw new Error(`${kernelName}: a matrix of int8 can only be multiplied by`);
         values[name] = takesHalf || value.type !== "float16" ? value : cast(graph, value, "float32");
       }
       const result = emit(graph, values, attrs ?? {});

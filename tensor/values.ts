@@ -1,13 +1,17 @@
 /** What goes into a compiled function and what comes out. */
 import { closeSync, openSync, readSync } from "node:fs";
 import { InfrastructureError } from "../core/index.js";
+import { dequantizedRows, INT8_BLOCK, int8Blocks } from "./int8-blocks.js";
 
 export type HostArray = Float32Array | Int32Array;
 
 export interface TensorSpec {
   readonly shape: readonly number[];
-  /** float16: of inputs alone, on the way to matrix products in half precision; only `placeOn` makes such values. */
-  readonly dtype: "float32" | "int32" | "float16";
+  /**
+   * Of inputs alone: float16, on the way to matrix products in half precision, of values that only `placeOn` makes; int8, a
+   * matrix [out, in] in a file, bound on cpu, for products alone (int8-blocks.ts).
+   */
+  readonly dtype: "float32" | "int32" | "float16" | "int8";
 }
 
 /** A tensor that stays where it was computed: in a GPU buffer on webgpu, in this process's memory on cpu. */
@@ -20,13 +24,15 @@ export interface DeviceTensor {
 }
 
 /**
- * A float32 tensor that stands in a file: row-major, little-endian, `offset` bytes from its start. Plain data, so that it
- * can be posted to other threads.
+ * A float32 or int8 tensor that stands in a file: row-major, little-endian, `offset` bytes from its start. Plain data, so
+ * that it can be posted to other threads.
  */
 export interface FileTensor {
   readonly file: string;
   readonly offset: number;
   readonly spec: TensorSpec;
+  /** Of int8, where its scales stand in the file: float32, one of each block. */
+  readonly scales?: number;
 }
 
 export type Value = HostArray | DeviceTensor | FileTensor;
@@ -74,9 +80,17 @@ export function disposeValues(values: Iterable<Value>): void {
   for (const value of values) if ("dispose" in value) value.dispose();
 }
 
-/** @throws InfrastructureError when the file ends too early: it was whole when it was opened */
-export function readFileTensor({ file, offset, spec }: FileTensor): Float32Array {
-  const data = new Float32Array(elements(spec));
+/** Of int8, what its bytes stand for. @throws InfrastructureError when the file ends too early: it was whole when it was opened */
+export function readFileTensor({ file, offset, spec, scales }: FileTensor): Float32Array {
+  if (scales === undefined) return floatsAt(file, offset, elements(spec));
+  const [out, width] = spec.shape as [number, number];
+  const blocks = out * int8Blocks(width);
+  const bytes = floatsAt(file, offset, (blocks * INT8_BLOCK) / 4);
+  return dequantizedRows(new Uint8Array(bytes.buffer), floatsAt(file, scales, blocks), width);
+}
+
+function floatsAt(file: string, offset: number, count: number): Float32Array {
+  const data = new Float32Array(count);
   const bytes = new Uint8Array(data.buffer);
   const fd = openSync(file, "r");
   try {

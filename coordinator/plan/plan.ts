@@ -1,8 +1,14 @@
 /** The plan of a run: what it will hold, where, and for how long; before any weight is read. */
 import { totalmem } from "node:os";
 
-import { adapterShapes, parameterCount, parameterShapes, weightSpecs } from "../../policy/index.js";
-import { type RunnerShape, type SamplingCost, samplingCost } from "../../rollout/index.js";
+import {
+  adapterShapes,
+  int8Bytes,
+  parameterCount,
+  parameterShapes,
+  weightSpecs,
+} from "../../policy/index.js";
+import { MOST_PACKED, type RunnerShape, type SamplingCost, samplingCost } from "../../rollout/index.js";
 import { DryRun, type Provider } from "../../tensor/index.js";
 import type { RunConfig } from "../config.js";
 import { roundUp } from "../sampler.js";
@@ -177,6 +183,8 @@ function updateItems({ stage, graphBytes, state }: UpdateCost, provider: Provide
 interface NamedSampler {
   readonly name: string;
   readonly cost: SamplingCost;
+  /** Bytes of int8 matrices, packed for the graphs that stay open. */
+  readonly packed: number;
 }
 
 /** The samplers of a run: the step's, and the evaluation's where there is a set to evaluate; none where a server samples. */
@@ -210,14 +218,16 @@ async function samplers(
     if (isSame) continue; // one engine for both
     const options = { config: decoder, shape, provider, ...(threads === undefined ? {} : { threads }) };
     const base = isShared ? { base: givenWeights(new DryRun(), decoder, provider === "cpu") } : {};
-    named.push({ name, cost: await samplingCost({ ...options, ...base }, sampling) });
+    const cost = await samplingCost({ ...options, ...base }, sampling);
+    const packed = rollout.base_precision === "int8" ? MOST_PACKED * int8Bytes(decoder) : 0;
+    named.push({ name, cost, packed });
   }
   return named;
 }
 
 function samplingItems(samplers: readonly NamedSampler[], provider: Provider): PlanItem[] {
   const place = placeOf(provider);
-  return samplers.flatMap(({ name, cost }, index) => {
+  return samplers.flatMap(({ name, cost, packed }, index) => {
     const item = (what: string, bytes: number, stages: readonly Stage[] = STAGES): PlanItem => ({
       what: `${name}: ${what}`,
       place,
@@ -227,6 +237,7 @@ function samplingItems(samplers: readonly NamedSampler[], provider: Provider): P
     return [
       item("the lanes' copies of the weights", cost.sentBytes),
       item("weights laid out for decoding", cost.laidOutBytes),
+      ...(packed > 0 ? [item("int8 matrices, packed for two graphs", packed)] : []),
       item("KV cache", cost.cacheBytes),
       item("graphs and their activations", cost.graphBytes),
       ...(index === 0 ? [item("one call", cost.callBytes, ["sample"])] : []),
@@ -248,7 +259,7 @@ function savingItems({ state }: UpdateCost): PlanItem[] {
 }
 
 function diskUse(
-  { checkpoint, rollout: { engine } }: RunConfig,
+  { checkpoint, rollout }: RunConfig,
   { decoder, isShared, stored }: PlanSubject,
   { state }: UpdateCost,
 ): DiskUse[] {
@@ -258,12 +269,18 @@ function diskUse(
     isShared && stored.dtype !== "float32"
       ? [{ what: "cache: the weights in float32", bytes: bytesOf(parameterShapes(decoder)) }]
       : [];
+  const { engine } = rollout;
   const served =
     engine.type === "onnx" || engine.weights.push === "none"
       ? []
       : [{ what: "weights for the server, 2 kept, one written", bytes: 3 * (state.weights ?? 0) }];
+  const quantised =
+    rollout.base_precision === "int8"
+      ? [{ what: "cache: the matrices in int8", bytes: int8Bytes(decoder) }]
+      : [];
   return [
     ...widened,
+    ...quantised,
     ...served,
     { what: `checkpoints, ${kept} kept`, bytes: kept * each },
     { what: "one more while it is written", bytes: each },

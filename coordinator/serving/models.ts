@@ -6,9 +6,10 @@ import {
   nonFinitePolicy,
   openWeights,
   readAdapterConfig,
+  type WeightSource,
 } from "../../policy/index.js";
 import { RequestError } from "../../verifiers/service/request-error.js";
-import { type StoredWeights, storedWeights } from "../stored-weights.js";
+import type { StoredWeights } from "../stored-weights.js";
 import type { Engines } from "./engines.js";
 import { Gate } from "./gate.js";
 
@@ -32,17 +33,25 @@ export class Models {
   #policy: StoredWeights;
   readonly #entries = new Map<string, Entry>();
   readonly #maxAdapters: number;
+  readonly #store: (source: WeightSource) => Promise<StoredWeights>;
 
   constructor(
     engines: Engines,
     policy: StoredWeights,
-    options: { readonly name: string; readonly folder: string; readonly maxAdapters: number },
+    options: {
+      readonly name: string;
+      readonly folder: string;
+      readonly maxAdapters: number;
+      /** How the weights of a folder get to the sampler. */
+      readonly store: (source: WeightSource) => Promise<StoredWeights>;
+    },
   ) {
     const { name, folder, maxAdapters } = options;
     this.#engines = engines;
     this.#policy = policy;
     this.#base = name;
     this.#maxAdapters = maxAdapters;
+    this.#store = options.store;
     const model = { name, folder, parent: null, version: "initial" };
     this.#entries.set(name, { model, gate: new Gate() });
   }
@@ -80,7 +89,7 @@ export class Models {
         "Unload the adapters first: they were loaded onto the old weights.",
       );
     const paused = entry.gate.inside;
-    const stored = await storedWeights(openWeights(path), true);
+    const stored = await this.#store(openWeights(path));
     checkShape(stored.source.config, this.#policy.source.config, path);
     const changed = entry.gate.alone(async () => {
       await this.#use(this.#base, stored, path);
@@ -138,14 +147,17 @@ export class Models {
 
   /** The policy with an adapter on it. @throws ConfigError for a folder that is none; RequestError where it has one already */
   #adapted(path: string): StoredWeights {
-    const { source, base } = this.#policy;
+    const { source } = this.#policy;
     if (source.adapter !== null)
       throw new RequestError(
         400,
         "model",
         "What is served is itself an adapter: serve its base to load others.",
       );
-    return { base, source: { ...source, adapter: { folder: path, lora: readAdapterConfig(path).lora } } };
+    return {
+      ...this.#policy,
+      source: { ...source, adapter: { folder: path, lora: readAdapterConfig(path).lora } },
+    };
   }
 
   /** @throws ConfigError for files that do not hold such weights, or whose weights are not finite */

@@ -2,12 +2,12 @@
 import { basename, resolve } from "node:path";
 import type { FastifyReply, FastifyRequest } from "fastify";
 import { ConfigError } from "../../core/index.js";
-import { openPolicy } from "../../policy/index.js";
+import { openPolicy, type WeightSource } from "../../policy/index.js";
 import type { DeviceChoice } from "../../policy/run-config.js";
 import { checkAddress, type FrameOptions, HttpFrame } from "../../verifiers/service/http-frame.js";
 import { chooseProvider } from "../devices.js";
 import { openSamplingHost } from "../policy-host.js";
-import { storedWeights } from "../stored-weights.js";
+import { type BasePrecision, type StoredWeights, storedWeights } from "../stored-weights.js";
 import { Engines } from "./engines.js";
 import { PolicyMetrics } from "./metrics.js";
 import { Models } from "./models.js";
@@ -22,6 +22,8 @@ export interface PolicyServiceOptions extends FrameOptions {
   /** What requests call it; default: the folder's name. */
   readonly name?: string;
   readonly device: DeviceChoice;
+  /** Default: float32. */
+  readonly basePrecision?: BasePrecision["type"];
   readonly threads: number;
   /** Completions written at once. */
   readonly slots: number;
@@ -72,8 +74,11 @@ export async function startPolicyService(options: PolicyServiceOptions): Promise
   const name = options.name ?? basename(resolve(options.policy));
   const load = { underWay: 0 };
   const metrics = new PolicyMetrics(() => load.underWay);
-  const stored = await storedWeights(policy.source, true);
-  const models = new Models(engines, stored, { name, folder: policy.folder, maxAdapters });
+  const precision = { type: options.basePrecision ?? "float32", provider, at: "--base-precision" } as const;
+  const store = (source: WeightSource): Promise<StoredWeights> =>
+    storedWeights(source, true, undefined, precision);
+  const stored = await store(policy.source);
+  const models = new Models(engines, stored, { name, folder: policy.folder, maxAdapters, store });
   const frame = new HttpFrame(options, {
     openRoutes: OPEN_ROUTES,
     routes: ROUTES,

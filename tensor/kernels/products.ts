@@ -3,6 +3,7 @@ import type * as tf from "@tensorflow/tfjs-core";
 import { binary, broadcastShape, unary } from "../arithmetic.js";
 import type { Graph, Value } from "../graph.js";
 import { halfProduct } from "../half-precision.js";
+import { int8Product } from "../int8-product.js";
 import { transpose } from "../layout.js";
 import { defineKernel } from "../trace-backend.js";
 
@@ -25,6 +26,7 @@ export function matrixProduct(
   transposeA: boolean,
   transposeB: boolean,
 ): Value {
+  if (a.type === "int8" || b.type === "int8") return int8Product(graph, a, b, transposeA, transposeB);
   if (a.type === "float16" || b.type === "float16") {
     return halfProduct(graph, a, b, (x, y) => sameTypeProduct(graph, x, y, transposeA, transposeB));
   }

@@ -12,6 +12,7 @@ import {
   parameterCount,
   parameterShapes,
   parseDecoderConfig,
+  type WeightSource,
   weightPlaces,
 } from "../../policy/index.js";
 import type { SampledSequence } from "../../rollout/index.js";
@@ -66,6 +67,7 @@ function mappedSize(name: string): { proportional: number; counted: number } {
 }
 
 let weights: StoredWeights;
+let source: WeightSource;
 let host: PolicyHost | null = null;
 const before = process.platform === "linux" ? proportionalSize() : 0;
 
@@ -81,11 +83,19 @@ beforeAll(async () => {
     ]),
   );
   await replaceFile(join(folder, "model.safetensors"), safetensorsContent(tensors));
-  const source = { config, places: weightPlaces(folder, config), adapter: null };
+  source = { config, places: weightPlaces(folder, config), adapter: null };
   weights = await storedWeights(source, true, { note: () => {} });
-  host = await openPolicyHost({
+  host = await opened(weights);
+}, 120_000);
+afterAll(async () => {
+  await host?.close();
+  rmSync(root, { recursive: true });
+});
+
+const opened = (stored: StoredWeights): Promise<PolicyHost> =>
+  openPolicyHost({
     config: adapted,
-    weights,
+    weights: stored,
     seed: 0,
     provider: "cpu",
     threads: 2,
@@ -94,11 +104,17 @@ beforeAll(async () => {
     totalSteps: 2,
     temperature: 1,
   });
-}, 120_000);
-afterAll(async () => {
-  await host?.close();
-  rmSync(root, { recursive: true });
-});
+
+const samplesOf = (sequences: readonly SampledSequence[]): Sample[] =>
+  sequences.map(({ sample, completionIds, rolloutLogProbs }) => ({
+    rolloutId: String(sample),
+    promptIds: [5, 6, 7, 8, 9],
+    completionIds: [...completionIds],
+    rolloutLogProbs: [...rolloutLogProbs],
+    reward: sample % 2,
+    advantage: sample % 2 === 0 ? -0.5 : 0.5,
+    teacherPromptIds: [5, 6, 1, 2, 3, 7, 8, 9],
+  }));
 
 const drawn = async (): Promise<SampledSequence[]> => {
   const sequences: SampledSequence[] = [];
@@ -114,18 +130,7 @@ test.skipIf(process.platform !== "linux")(
   async () => {
     expect(isLargePolicy(config)).toBe(true);
     const first = await drawn();
-    const samples = first.map(
-      ({ sample, completionIds, rolloutLogProbs }): Sample => ({
-        rolloutId: String(sample),
-        promptIds: [5, 6, 7, 8, 9],
-        completionIds: [...completionIds],
-        rolloutLogProbs: [...rolloutLogProbs],
-        reward: sample % 2,
-        advantage: sample % 2 === 0 ? -0.5 : 0.5,
-        teacherPromptIds: [5, 6, 1, 2, 3, 7, 8, 9],
-      }),
-    );
-    const metrics = await host!.update({ samples });
+    const metrics = await host!.update({ samples: samplesOf(first) });
     expect(metrics.max_log_prob_gap).toBeLessThan(1e-4); // sampler and learner compute the same policy
     expect(metrics.grad_norm).toBeGreaterThan(0);
     const again = await drawn();
@@ -141,3 +146,17 @@ test.skipIf(process.platform !== "linux")(
   },
   120_000,
 );
+
+test("is sampled in int8 and learned in float32; the update tells how far the two are apart", async () => {
+  await host!.close();
+  const precision = { type: "int8", provider: "cpu", at: "test" } as const;
+  const stored = await storedWeights(source, true, { note: () => {} }, precision);
+  expect(stored.base).toEqual(weights.base);
+  host = await opened(stored);
+  const metrics = await host.update({ samples: samplesOf(await drawn()) });
+  expect(metrics.max_log_prob_gap).toBeGreaterThan(1e-4);
+  expect(metrics.max_log_prob_gap).toBeLessThan(0.2);
+  expect(Math.abs(metrics.rollout_kl)).toBeLessThan(0.05);
+  expect(metrics.grad_norm).toBeGreaterThan(0);
+  expect((await drawn()).every(({ rolloutLogProbs }) => rolloutLogProbs.every(Number.isFinite))).toBe(true);
+}, 120_000);
