@@ -121,7 +121,7 @@ test("an unknown purpose is a usage error", () => {
   });
   expect([done.status, done.stderr]).toEqual([
     2,
-    "Usage: node scripts/setup.mjs start|test|bench|bench:judge [--no-install]\n",
+    "Usage: node scripts/setup.mjs start|test|bench|bench:gpu|bench:judge [--no-install]\n",
   ]);
 });
 
