@@ -25,10 +25,11 @@ test("layer by layer, six layers more cost little memory, and logits of all toke
     await peakOf({ recompute: "layers", layers: 2 }),
     await peakOf({ recompute: "layers", layers: 8 }),
   ];
-  // 2,048 tokens of width 256 in float32: what a layer more has to keep is its input, and its adapter's state.
+  // 2,048 tokens of width 256 in float32: what a layer more has to keep is its input, and its adapter's state. Quiet, that is
+  // 60 MB for six against 310 in one graph; on a busy machine the process's own heap moves by 40.
   const input = (2048 * 256 * 4) / MEGABYTE;
-  expect(layeredDeep - layered, `${layered} -> ${layeredDeep} MB`).toBeLessThan(6 * 6 * input);
   expect(wholeDeep - whole, `${whole} -> ${wholeDeep} MB`).toBeGreaterThan(6 * 12 * input);
+  expect(layeredDeep - layered, `${layered} -> ${layeredDeep} MB`).toBeLessThan((wholeDeep - whole) / 2);
   const logits = (1024 * 32_768 * 4) / MEGABYTE; // [tokens, vocabulary], of which one graph holds several
   expect(whole - layered, `${whole} against ${layered} MB`).toBeGreaterThan(2 * logits);
 }, 240_000);
