@@ -2,9 +2,9 @@
  * A folder of checkpoints, one `step-000120/` each. A checkpoint appears whole or not at all: files are written into a
  * hidden folder, synced, and renamed; a damaged one is found by its checksums and passed over.
  */
-import { mkdir, readdir, readFile, rename, rm } from "node:fs/promises";
+import { readdir, readFile, rename, rm } from "node:fs/promises";
 import { dirname, join } from "node:path";
-import { ConfigError } from "../core/index.js";
+import { ConfigError, makeFolder } from "../core/index.js";
 import {
   type Content,
   isOfTheSystem,
@@ -91,10 +91,10 @@ export class CheckpointStore {
     files: Readonly<Record<string, CheckpointFile>>,
     metrics: Readonly<Record<string, number>> = {},
   ): Promise<Checkpoint> {
-    await mkdir(this.folder, { recursive: true });
-    await this.cleanUp();
     const saving = join(this.folder, `.saving-${step}`);
     try {
+      makeFolder(this.folder);
+      await this.cleanUp();
       const manifest = await this.#write(saving, step, files, metrics);
       await this.#drop(step);
       const folder = join(this.folder, folderName(step));
@@ -118,14 +118,14 @@ export class CheckpointStore {
     const folders = new Set([saving]);
     for (const [name, content] of Object.entries(files)) {
       const path = join(saving, name);
-      await mkdir(dirname(path), { recursive: true });
+      makeFolder(dirname(path));
       folders.add(dirname(path));
       await (typeof content === "function"
         ? content(path).then(() => syncFile(path))
         : writeDurably(path, content));
       manifest.files[name] = await fingerprint(path);
     }
-    await mkdir(saving, { recursive: true });
+    makeFolder(saving);
     await writeDurably(join(saving, "manifest.json"), encodeManifest(manifest));
     for (const folder of folders) await syncFolder(folder);
     return manifest;

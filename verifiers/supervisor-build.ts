@@ -6,7 +6,6 @@ import {
   constants,
   existsSync,
   lstatSync,
-  mkdirSync,
   mkdtempSync,
   readFileSync,
   renameSync,
@@ -14,7 +13,7 @@ import {
 } from "node:fs";
 import { homedir, tmpdir } from "node:os";
 import { join } from "node:path";
-import { ConfigError, packageRoot } from "../core/index.js";
+import { ConfigError, makeFolder, packageRoot } from "../core/index.js";
 import { PERL, type Supervisor } from "./bubblewrap.js";
 
 export interface SupervisorBuild {
@@ -25,12 +24,17 @@ export interface SupervisorBuild {
 
 const COMPILERS = ["cc", "gcc", "clang"];
 
-/** First of: the package's .cache, the user's cache folder, one of the user's own under the temporary folder. */
-function cacheFolder(): string {
-  const personal = join(process.env.XDG_CACHE_HOME ?? join(homedir(), ".cache"), "retort");
-  for (const folder of [join(packageRoot, ".cache", "supervisor"), personal]) {
+/** The package's own, and the user's. */
+const usualCaches = (): string[] => [
+  join(packageRoot, ".cache", "supervisor"),
+  join(process.env.XDG_CACHE_HOME ?? join(homedir(), ".cache"), "retort"),
+];
+
+/** The first of these that can be written to; else one of the user's own under the temporary folder. */
+export function writableCache(folders: readonly string[] = usualCaches()): string {
+  for (const folder of folders) {
     try {
-      mkdirSync(folder, { recursive: true });
+      makeFolder(folder);
       accessSync(folder, constants.W_OK);
       return folder;
     } catch {
@@ -38,7 +42,7 @@ function cacheFolder(): string {
     }
   }
   const shared = join(tmpdir(), `retort-supervisor-${process.getuid?.() ?? 0}`);
-  mkdirSync(shared, { recursive: true, mode: 0o700 });
+  makeFolder(shared, 0o700);
   // Anyone may have made it before us, and what lies in it will be run.
   const { uid, mode } = lstatSync(shared);
   return uid === process.getuid?.() && (mode & 0o77) === 0 ? shared : mkdtempSync(`${shared}-`);
@@ -56,7 +60,7 @@ export function buildSupervisor(source = join(packageRoot, "verifiers", "supervi
     .slice(0, 16);
   const shared = join(packageRoot, ".cache", "supervisor", `supervisor-${hash}`);
   if (existsSync(shared)) return { path: shared, note: "cached" };
-  const target = join(cacheFolder(), `supervisor-${hash}`);
+  const target = join(writableCache(), `supervisor-${hash}`);
   if (existsSync(target)) return { path: target, note: "cached" };
   const trial = `${target}.${process.pid}`;
   const problems: string[] = [];

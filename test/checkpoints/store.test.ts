@@ -10,8 +10,8 @@ import {
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { afterAll, beforeEach, expect, test } from "vitest";
-import { CheckpointStore } from "../../checkpoints/index.js";
 import { keptSteps } from "../../checkpoints/retention.js";
+import { CheckpointError, CheckpointStore } from "../../checkpoints/store.js";
 
 const root = mkdtempSync(join(tmpdir(), "store-"));
 afterAll(() => rmSync(root, { recursive: true }));
@@ -147,4 +147,20 @@ test("a save that fails leaves the earlier checkpoint as the latest", async () =
   const failing = store.save(2, { w: async () => Promise.reject(new Error("disk full")) });
   await expect(failing).rejects.toThrow("disk full");
   expect((await store.latest())!.step).toBe(1);
+});
+
+test.each([
+  { where: "below /proc, where no folder can be", at: () => "/proc/nowhere/checkpoints", says: "ENOENT" },
+  {
+    where: "below a file",
+    at: () => {
+      writeFileSync(folder, "a file");
+      return join(folder, "checkpoints");
+    },
+    says: "ENOTDIR",
+  },
+])("a store $where says that the step could not be saved, and why", async ({ at, says }) => {
+  const failure = await new CheckpointStore(at()).save(4, { w: "x" }).catch((error: unknown) => error);
+  expect(failure).toBeInstanceOf(CheckpointError);
+  expect((failure as Error).message).toMatch(`the checkpoint of step 4 could not be saved: ${says}`);
 });

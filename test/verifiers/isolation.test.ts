@@ -25,6 +25,7 @@ import {
   loadLanguages,
   type Submission,
 } from "../../verifiers/index.js";
+import { writableCache } from "../../verifiers/supervisor-build.js";
 import { ALL_CASES, type Case, caseLanguages, ESCAPE, GROUPS, SURVIVAL } from "./hostile.js";
 import { MACRO_LANGUAGES } from "./hostile-machinery.js";
 import { admissible, taskOf } from "./sandbox-contract.js";
@@ -362,6 +363,19 @@ describe("refusal", () => {
       path: null,
       note: expect.stringMatching(/^no supervisor: /),
     });
+    rmSync(folder, { recursive: true });
+  });
+
+  test("a supervisor is kept in the first folder that can be made, or else in one of the user's own", () => {
+    const folder = mkdtempSync(join(tmpdir(), "retort-cache-"));
+    writeFileSync(join(folder, "file"), "");
+    const impossible = ["/proc/nowhere/retort", join(folder, "file", "below")];
+    expect(writableCache([...impossible, join(folder, "a", "b")])).toBe(join(folder, "a", "b"));
+    const own = writableCache(impossible);
+    expect([own.startsWith(join(tmpdir(), "retort-supervisor-")), statSync(own).mode & 0o777]).toEqual([
+      true,
+      0o700,
+    ]);
     rmSync(folder, { recursive: true });
   });
 });
