@@ -83,6 +83,7 @@ async function train({ ids, steps }: TrainRequest): Promise<TrainAnswer> {
 /** The sampler for a request's shape; the weights are in place, as they are between two updates. */
 async function engineFor(request: SampleRequest): Promise<NonNullable<typeof engine>["own"]> {
   const { config, weights, provider } = current();
+  if (provider === "cuda") throw new Error("on cuda Retort trains; webgpu samples for it");
   const promptLength = request.prompts[0]!.length;
   const shape = {
     slots: request.prompts.length * request.samples,

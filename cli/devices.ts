@@ -1,5 +1,5 @@
 import { Command } from "commander";
-import type { DeviceRow } from "../coordinator/check-devices.js";
+import type { DeviceCheck, DeviceRow } from "../coordinator/check-devices.js";
 
 /** `retort devices`: what a policy can compute on here. */
 export const devicesCommand = (): Command =>
@@ -22,6 +22,9 @@ Examples:
       process.stdout.write(json ? `${JSON.stringify(rows, null, 2)}\n` : rows.map(lines).join(""));
     });
 
+const sampled = ({ sampling_tokens_per_s: speed }: DeviceCheck): string =>
+  speed === null ? "webgpu samples for it" : `${Math.round(speed)} tokens/s sampled`;
+
 function lines({ device, status, name, reason, fix, check }: DeviceRow): string {
   const about = [`${device.padEnd(11)} ${status.padEnd(8)} ${name ?? reason ?? ""}`.trimEnd()];
   if (name !== null && reason !== null) about.push(reason);
@@ -29,7 +32,7 @@ function lines({ device, status, name, reason, fix, check }: DeviceRow): string 
   if (check !== null) {
     about.push(
       `log-probs within ${check.log_prob_gap.toExponential(1)} of the cpu's (${check.log_prob_bound} allowed)`,
-      `${Math.round(check.sampling_tokens_per_s)} tokens/s sampled, ${Math.round(check.training_tokens_per_s)} tokens/s trained on`,
+      `${sampled(check)}, ${Math.round(check.training_tokens_per_s)} tokens/s trained on`,
       `half precision: ${check.half_precision ? "yes" : "no"}`,
     );
   }

@@ -39,11 +39,11 @@ docs/plan.md says how to read it.`,
       const { loadRunConfig } = await import("../coordinator/config.js");
       const config = loadRunConfig(file, options.set);
       const { planRun } = await import("../coordinator/plan/plan.js");
-      const { plannedProvider, plannedSpeed } = await import("../coordinator/plan/provider.js");
+      const { plannedProvider, plannedSpeeds } = await import("../coordinator/plan/provider.js");
       const provider = await plannedProvider(config, options.device);
       const plan = await planRun(config, {
         provider,
-        speed: await plannedSpeed(provider, config, options),
+        ...(await plannedSpeeds(provider, config, options)),
         ...(options.memory === undefined ? {} : { memoryBytes: options.memory * 2 ** 30 }),
       });
       if (options.json) {

@@ -1,7 +1,7 @@
 /** What computes here, whether it computes the same, and how fast: a small policy on each provider. */
 import type { Sample } from "../core/index.js";
 import { type DecoderConfig, initialWeights, parseDecoderConfig, scoreIds } from "../policy/index.js";
-import { createEngine } from "../rollout/index.js";
+import { createEngine, type SamplingProvider } from "../rollout/index.js";
 import {
   hasHalfPrecision,
   type Provider,
@@ -31,8 +31,8 @@ export interface DeviceCheck {
   /** Largest difference from the cpu's log-probabilities of the same ids, and what is allowed. */
   readonly log_prob_gap: number;
   readonly log_prob_bound: number;
-  /** Completions of 16 sequences at once. */
-  readonly sampling_tokens_per_s: number;
+  /** Completions of 16 sequences at once; null: webgpu samples for it. */
+  readonly sampling_tokens_per_s: number | null;
   /** Prompt and completion tokens through forward pass, backward pass and optimizer. */
   readonly training_tokens_per_s: number;
   readonly half_precision: boolean;
@@ -83,7 +83,7 @@ async function rowOf(
     const check: DeviceCheck = {
       log_prob_gap: gap,
       log_prob_bound: LOG_PROB_BOUND,
-      sampling_tokens_per_s: await samplingSpeed(weights, provider),
+      sampling_tokens_per_s: provider === "cuda" ? null : await samplingSpeed(weights, provider),
       training_tokens_per_s: await trainingSpeed(weights, provider),
       half_precision: await hasHalfPrecision(provider),
     };
@@ -111,7 +111,10 @@ const logProbs = async (weights: Record<string, Float32Array>, provider: Provide
   (await scoreIds({ config, weights }, [idsOf(0), idsOf(1)], { provider })).flat();
 
 /** Tokens a second of a second call: the first one compiles. */
-async function samplingSpeed(weights: Record<string, Float32Array>, provider: Provider): Promise<number> {
+async function samplingSpeed(
+  weights: Record<string, Float32Array>,
+  provider: SamplingProvider,
+): Promise<number> {
   const shape = { slots: SEQUENCES, promptLength: PROMPT.length, cacheLength: PROMPT.length + NEW_TOKENS };
   const engine = await createEngine({ config, shape, provider });
   engine.setWeights(weights);

@@ -39,6 +39,8 @@ export function checkEngine(
   const { engine } = rollout;
   if (rollout.base_precision === "int8") checkInt8({ rollout, policy, objective }, complain);
   if (engine.type === "onnx") return;
+  if (rollout.device !== "auto")
+    complain(["rollout", "device"], "a server samples: leave it out, or set rollout.engine: {type: onnx}");
   const at = ["rollout", "engine", "weights", "push"];
   if (engine.weights.push === "vllm_lora" && policy.lora === null)
     complain(at, "vllm_lora hands over adapters: set policy.lora, or use sglang_disk for whole weights");

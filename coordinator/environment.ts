@@ -40,6 +40,8 @@ async function toolVersion(verifier: OpenedPool, language: Language): Promise<st
 /** What this machine is, as far as a run's numbers depend on it. */
 export async function currentEnvironment(run: {
   readonly provider: Provider;
+  /** Where it is not the same. */
+  readonly sampler: Provider | null;
   readonly threads: number;
   readonly verifier: OpenedPool;
   readonly languages: readonly Language[];
@@ -56,6 +58,7 @@ export async function currentEnvironment(run: {
     onnxruntime: versionOf(require.resolve("onnxruntime-node/package.json")),
     system: `${platform()} ${arch()}`,
     provider: run.provider,
+    ...(run.sampler === null || run.sampler === run.provider ? {} : { sampler: run.sampler }),
     threads: run.threads,
     cpu: cpus()[0]?.model ?? "",
     cpu_flags: cpuFlags(),

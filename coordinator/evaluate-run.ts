@@ -96,7 +96,7 @@ function programsOf(request: RunEvaluation, folder: string): Programs {
     from: "policy",
     policy: {
       folder,
-      device: policy.device,
+      device: rollout.device === "auto" ? policy.device : rollout.device,
       ...(policy.threads === undefined ? {} : { threads: policy.threads }),
       seed: run.seed,
       temperature: request.temperature ?? evaluation.temperature,

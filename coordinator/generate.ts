@@ -3,7 +3,7 @@ import { nonFinitePolicy, openPolicy } from "../policy/index.js";
 import type { DeviceChoice } from "../policy/run-config.js";
 import { createEngine, type SampledSequence } from "../rollout/index.js";
 import { disposeValues } from "../tensor/index.js";
-import { chooseProvider } from "./devices.js";
+import { chooseSampler } from "./devices.js";
 import { type BasePrecision, placeWeights, storedWeights } from "./stored-weights.js";
 
 export interface GenerateRequest {
@@ -34,7 +34,7 @@ export async function generateText(request: GenerateRequest): Promise<string> {
   }
   const maxNewTokens = Math.min(request.maxNewTokens, config.maxPositions - promptIds.length);
   const shape = { slots: 1, promptLength: promptIds.length, cacheLength: promptIds.length + maxNewTokens };
-  const provider = await chooseProvider(request.device);
+  const provider = await chooseSampler(request.device);
   const stored = await storedWeights(source, true, undefined, {
     type: request.basePrecision,
     provider,

@@ -13,15 +13,16 @@ import { type LanguageSet, loadLanguages } from "../verifiers/index.js";
 import type { AttemptContext } from "./attempts.js";
 import { checkDemonstrations, languagesUsed } from "./check-tasks.js";
 import type { RunConfig } from "./config.js";
-import { chooseProvider, samplingNote, usesHalfPrecision } from "./devices.js";
+import { chooseRunDevices, usesHalfPrecision } from "./devices.js";
 import { createDrawOrder } from "./draw.js";
 import { currentEnvironment, recordEnvironment } from "./environment.js";
 import { type OpenedPool, openPool, openRunner, type PoolRequest } from "./open-pool.js";
 import { openTasks, type TaskSets } from "./open-tasks.js";
 import { openPolicyHost, type PolicyHost } from "./policy-host.js";
+import type { OpenRequest } from "./policy-worker.js";
 import { preparePolicy } from "./prepare-policy.js";
 import type { Progress } from "./progress.js";
-import { sampledElsewhere } from "./sampled-elsewhere.js";
+import { withSampler } from "./sampled-elsewhere.js";
 import { checkPositions, createSampler, longestPrompt } from "./sampler.js";
 import { measureSelfTeacher, type SelfTeacherReport, selfTeacherTasks } from "./self-teacher.js";
 import type { StepContext } from "./step.js";
@@ -58,10 +59,9 @@ export interface OpenRun {
  */
 export async function openRun(config: RunConfig, progress: Progress, folder: string): Promise<OpenRun> {
   const languages = loadLanguages(config.languages.folders);
-  const provider = await chooseProvider(config.policy.device);
-  const isHalf = await usesHalfPrecision(config.policy, provider);
-  const slow = samplingNote(provider, config.rollout.engine.type);
-  if (slow !== null) progress.note(slow);
+  const { learner: provider, sampler, note } = await chooseRunDevices(config);
+  const isHalf = await usesHalfPrecision(config.policy, new Set([provider, sampler ?? provider]));
+  if (note !== null) progress.note(note);
   const request: PoolRequest = {
     languages,
     verifier: config.verifier,
@@ -75,18 +75,18 @@ export async function openRun(config: RunConfig, progress: Progress, folder: str
     const used = languagesUsed(config, tasks, languages);
     checkDemonstrations(config, tasks);
     const reward = config.tasks.reward === undefined ? null : await loadRewardFunction(config.tasks.reward);
-    const policyFolder = await preparePolicy(config, folder, runner, progress);
+    const policyFolder = await preparePolicy(config, folder, runner, progress, provider);
     await runner.close();
     const policy = withAdapter(openPolicy(policyFolder), config, policyFolder);
     const threads = config.policy.threads ?? availableParallelism();
-    const environment = await currentEnvironment({ provider, threads, verifier, languages: used });
+    const environment = await currentEnvironment({ provider, sampler, threads, verifier, languages: used });
     const change = await recordEnvironment(folder, environment);
     if (change !== null) progress.note(change);
-    const local = await openPolicyHost({
+    const opening: OpenRequest = {
       config: policy.config,
       weights: await storedWeights(policy.source, config.policy.lora !== null, widening(progress), {
         type: config.rollout.base_precision,
-        provider,
+        provider: sampler ?? provider,
         at: "rollout.base_precision",
       }),
       seed: config.run.seed,
@@ -97,12 +97,9 @@ export async function openRun(config: RunConfig, progress: Progress, folder: str
       optimizer: config.optimizer,
       totalSteps: config.run.steps,
       temperature: config.rollout.temperature,
-    });
-    const elsewhere = { policy, folder, note: progress.note };
-    const host = await sampledElsewhere(local, config, elsewhere).catch(async (error: unknown) => {
-      await local.close();
-      throw error;
-    });
+    };
+    const local = await openPolicyHost(opening);
+    const host = await withSampler(local, { config, sampler, opening, policy, folder, note: progress.note });
     return assemble(config, { policy, host, verifier, tasks, languages, reward });
   } catch (error) {
     await runner.close();

@@ -17,7 +17,7 @@ import {
   type StartedRequest,
 } from "../rollout/index.js";
 import type { LearnerState, UpdateMetrics, UpdateRequest } from "../trainer/index.js";
-import { type MemoryPeaks, watchMemory } from "./memory-watch.js";
+import { type MemoryPeaks, type MemoryStage, watchMemory } from "./memory-watch.js";
 import type * as worker from "./policy-worker.js";
 import type { OpenRequest, OpenSamplerRequest } from "./policy-worker.js";
 import { unwrapped } from "./worker-failure.js";
@@ -44,6 +44,8 @@ export interface PolicyHost {
   importState(state: LearnerState): Promise<void>;
   /** What is learned, as it stands: all weights, or the adapter's. */
   exportWeights(): Promise<HostWeights>;
+  /** What follows counts for this stage in the peaks of `memory`; the other calls tell of themselves. */
+  enter(stage: MemoryStage): void;
   /** Memory of the process and of the worker's heap now, and the process's peaks since this was asked last; bytes. */
   memory(): Promise<PolicyMemory>;
   close(): Promise<void>;
@@ -172,6 +174,7 @@ export async function openPolicyHost(request: OpenRequest): Promise<PolicyHost> 
     },
     importState: async (state) => unwrapped(await call(pool, "importState", state)),
     exportWeights: async () => unwrapped(await call(pool, "exportWeights", undefined)),
+    enter: watch.enter,
     memory: async () => {
       return { ...(await call(pool, "memory", undefined)), peaks: watch.peaks() };
     },

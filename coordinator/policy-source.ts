@@ -11,7 +11,7 @@ import {
 import type { DeviceChoice } from "../policy/run-config.js";
 import type { GroupRequest } from "../rollout/index.js";
 import type { CompletionRequest } from "./completions-file.js";
-import { chooseProvider } from "./devices.js";
+import { chooseSampler } from "./devices.js";
 import type { CompletionSource } from "./draw-completions.js";
 import { openSamplingHost } from "./policy-host.js";
 import { createSampler, roundUp } from "./sampler.js";
@@ -36,7 +36,7 @@ export interface PolicyOptions {
 /** @throws ConfigError for a folder that is no policy, or a device that does not work here */
 export async function createPolicySource(options: PolicyOptions): Promise<CompletionSource> {
   const policy = openPolicy(options.folder);
-  const provider = await chooseProvider(options.device);
+  const provider = await chooseSampler(options.device);
   const { type = "float32", at = "--base-precision" } = options.basePrecision ?? {};
   const host = await openSamplingHost({
     config: policy.config,

@@ -16,6 +16,7 @@ import {
   type SampledSequence,
   type SamplingEngine,
   type SamplingOptions,
+  type SamplingProvider,
   type SamplingStats,
 } from "../rollout/index.js";
 import { disposeValues, type Provider, placeOn, useTensorflowBackend, type Value } from "../tensor/index.js";
@@ -33,8 +34,7 @@ import {
 import { type PlacedWeights, placeWeights, type StoredWeights } from "./stored-weights.js";
 import { type Answer, answered } from "./worker-failure.js";
 
-/** A policy that is only sampled from. */
-export interface OpenSamplerRequest {
+interface OpenPolicyRequest {
   /** With `lora` where an adapter is learned. */
   readonly config: DecoderConfig;
   readonly weights: HostWeights | StoredWeights;
@@ -44,7 +44,12 @@ export interface OpenSamplerRequest {
   readonly isHalf?: boolean;
 }
 
-export interface OpenRequest extends OpenSamplerRequest {
+/** A policy that is only sampled from. Where an adapter is learned elsewhere, `weights` are those that it stands on. */
+export interface OpenSamplerRequest extends OpenPolicyRequest {
+  readonly provider: SamplingProvider;
+}
+
+export interface OpenRequest extends OpenPolicyRequest {
   /** Of the run: a fresh adapter is drawn from it. */
   readonly seed: number;
   readonly objective: ObjectiveConfig;
@@ -55,7 +60,7 @@ export interface OpenRequest extends OpenSamplerRequest {
 }
 
 interface Opened {
-  readonly request: Omit<OpenSamplerRequest, "weights">;
+  readonly request: Omit<OpenPolicyRequest, "weights">;
   /** Its weights change where the policy is only sampled from. */
   placed: PlacedWeights;
   /** null where the policy is only sampled from: no moments, no teacher. */
@@ -83,15 +88,10 @@ const learning = (): Learner => {
 
 export const open = (request: OpenRequest): Promise<Answer<void>> =>
   answered(async () => {
-    const { weights: given, ...asked } = request;
-    const { provider, threads, objective, optimizer, totalSteps, temperature, isHalf = false } = request;
-    const config: DecoderConfig = isHalf ? { ...request.config, matrixType: "float16" } : request.config;
-    const read = await placedWeights(given, { config, provider });
-    // Under an adapter on webgpu: in buffers that sampler and learner share.
-    const placed =
-      config.lora === undefined
-        ? read
-        : { ...read, weights: await placeOn(provider, read.weights, weightSpecs(config)) };
+    const { weights: _, ...asked } = request;
+    const { provider, threads, objective, optimizer, totalSteps, temperature } = request;
+    const placed = await placedPolicy(request);
+    const config = typedConfig(request);
     const compile = { provider, threads, deterministic: true };
     const model = decoderModel(config);
     const own =
@@ -114,14 +114,26 @@ export const open = (request: OpenRequest): Promise<Answer<void>> =>
 
 export const openSampler = (request: OpenSamplerRequest): Promise<Answer<void>> =>
   answered(async () => {
-    const { weights, ...asked } = request;
-    const placed = await placedWeights(weights, request);
+    const { weights: _, ...asked } = request;
+    const placed = await placedPolicy(request);
     opened = { request: asked, placed, learner: null, engines: new Map(), ports: [] };
   });
 
+const typedConfig = ({ config, isHalf = false }: OpenPolicyRequest): DecoderConfig =>
+  isHalf ? { ...config, matrixType: "float16" } : config;
+
+/** The weights where they compute; what an adapter that is learned stands on, on webgpu, in buffers that all functions share. */
+async function placedPolicy(request: OpenPolicyRequest): Promise<PlacedWeights> {
+  const { weights, provider } = request;
+  const config = typedConfig(request);
+  const read = await placedWeights(weights, { config, provider });
+  if (config.lora === undefined) return read;
+  return { ...read, config, weights: await placeOn(provider, read.weights, weightSpecs(config)) };
+}
+
 async function placedWeights(
   weights: HostWeights | StoredWeights,
-  { config, provider }: Pick<OpenSamplerRequest, "config" | "provider">,
+  { config, provider }: Pick<OpenPolicyRequest, "config" | "provider">,
 ): Promise<PlacedWeights> {
   if (provider === "tensorflow") await useTensorflowBackend();
   if (!isStored(weights)) return { config, weights };
@@ -174,12 +186,16 @@ export const listen = ({ shape, port }: ListenCall): Promise<Answer<void>> =>
     port.on("message", (call: RemoteCall) => answer(call));
   });
 
-/** Other weights for a policy that is only sampled from; a completion that has begun ends with those it began with. */
+/**
+ * Other weights for a policy that is only sampled from, or another adapter where one is learned elsewhere; a completion that
+ * has begun ends with the weights it began with.
+ */
 export const setWeights = (weights: HostWeights): Promise<Answer<void>> =>
   answered(() => {
-    const { placed, engines } = current();
-    current().placed = { ...placed, weights };
-    for (const engine of engines.values()) engine.setWeights(weights);
+    const { placed, engines, request } = current();
+    const next = request.config.lora === undefined ? weights : { ...placed.weights, ...weights };
+    current().placed = { ...placed, weights: next };
+    for (const engine of engines.values()) engine.setWeights(next);
   });
 
 /** What the sampler is given: all weights that are not bound. An adapter that is learned stands beside the policy's own. */
@@ -193,6 +209,7 @@ async function engineOf(shape: RunnerShape): Promise<SamplingEngine> {
   const { engines, request, placed } = current();
   const { provider, threads } = request;
   const { config, base, int8 } = placed;
+  if (provider === "cuda") throw new Error("nothing samples on cuda: see chooseRunDevices");
   const key = JSON.stringify(shape);
   const engine =
     engines.get(key) ??

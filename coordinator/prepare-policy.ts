@@ -1,7 +1,7 @@
 import { existsSync } from "node:fs";
 import { join } from "node:path";
+import type { Provider } from "../tensor/index.js";
 import type { RunConfig } from "./config.js";
-import { chooseProvider } from "./devices.js";
 import { makeWarmStart } from "./make-warm-start.js";
 import type { Runner } from "./open-pool.js";
 import type { Progress } from "./progress.js";
@@ -15,6 +15,7 @@ export async function preparePolicy(
   folder: string,
   runner: Runner,
   progress: Progress,
+  provider: Provider,
 ): Promise<string> {
   if (!config.policy.from_scratch) return config.policy.path;
   const made = join(folder, "warm-start");
@@ -22,7 +23,7 @@ export async function preparePolicy(
   const threads = config.policy.threads ?? 1;
   await makeWarmStart({
     folder: made,
-    provider: await chooseProvider(config.policy.device),
+    provider,
     threads,
     verifier: await runner.open(),
     progress,

@@ -26,7 +26,7 @@ export const PolicyConfig = z.strictObject({
     .enum(DEVICES)
     .default("auto")
     .describe(
-      "What computes; auto is the GPU where one is found. tensorflow runs eagerly on @tensorflow/tfjs-node-gpu.",
+      "What computes; auto is the GPU where one is found. cuda learns, and webgpu samples for it (rollout.device). tensorflow runs eagerly on @tensorflow/tfjs-node-gpu.",
     ),
   precision: z
     .enum(["float32", "float16"])

@@ -35,6 +35,12 @@ export const RolloutConfig = z.strictObject({
   engine: EngineConfig.default({ type: "onnx" }).describe(
     "Who samples: our own engine, or a server (see docs/engines.md).",
   ),
+  device: z
+    .enum(["auto", "cpu", "webgpu"])
+    .default("auto")
+    .describe(
+      "What samples, where that is not policy.device: weights are handed over after each update. auto is policy.device; for cuda it is webgpu, on the same card (docs/devices.md).",
+    ),
   base_precision: z
     .enum(["float32", "int8"])
     .default("float32")

@@ -9,7 +9,7 @@ export type {
   StartedRequest,
 } from "./completion.js";
 export { createEngine } from "./engine.js";
-export type { RunnerShape } from "./key-value-cache.js";
+export type { RunnerShape, SamplingProvider } from "./key-value-cache.js";
 export type { EngineOptions, SamplingEngine } from "./lane.js";
 export type { OpenaiEngine } from "./openai/engine-config.js";
 export { createRemoteSampler, type RemoteSampler } from "./openai/server.js";

@@ -1,7 +1,7 @@
 /**
  * The compiled side of sampling: prompts are prefilled in fixed batches, then every slot decodes one token a step.
  * Two ways to hold the key/value cache: in JavaScript arrays (cpu: an output is a copy, so only the new token's keys and
- * values leave the graph) or in device buffers that never cross (webgpu, cuda).
+ * values leave the graph) or in device buffers that never cross (webgpu).
  */
 import type { DecoderConfig } from "../policy/index.js";
 import { disposeValues, type HostArray, type Provider, type Value } from "../tensor/index.js";
@@ -19,10 +19,16 @@ export interface RunnerShape {
   readonly cacheLength: number;
 }
 
+/**
+ * What can sample: not cuda, for onnxruntime-node keeps outputs on the device for webgpu alone, and the whole cache would
+ * cross with every token.
+ */
+export type SamplingProvider = Exclude<Provider, "cuda">;
+
 export interface RunnerOptions {
   readonly config: DecoderConfig;
   readonly shape: RunnerShape;
-  readonly provider: Provider;
+  readonly provider: SamplingProvider;
   readonly threads?: number;
   /** Weights that never change, see `EngineOptions`. */
   readonly base?: Readonly<Record<string, Value>>;

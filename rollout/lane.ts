@@ -1,5 +1,5 @@
 import type { DecoderConfig } from "../policy/index.js";
-import type { Provider, Value } from "../tensor/index.js";
+import type { Value } from "../tensor/index.js";
 import type {
   CompletionHandlers,
   CompletionRequest,
@@ -11,7 +11,7 @@ import type {
 } from "./completion.js";
 import { createDeviceCache } from "./device-cache.js";
 import { createHostCache } from "./host-cache.js";
-import type { RunnerShape } from "./key-value-cache.js";
+import type { RunnerShape, SamplingProvider } from "./key-value-cache.js";
 import { sampleGroups } from "./sample-groups.js";
 import { SlotLoop } from "./slot-loop.js";
 
@@ -46,7 +46,7 @@ export interface SamplingEngine {
 export interface EngineOptions {
   readonly config: DecoderConfig;
   readonly shape: RunnerShape;
-  readonly provider: Provider;
+  readonly provider: SamplingProvider;
   /** Threads on cpu; default: all. */
   readonly threads?: number;
   /**
@@ -64,8 +64,7 @@ export interface EngineOptions {
 
 /** The sampler in this thread. */
 export async function createLane(options: EngineOptions): Promise<SamplingEngine> {
-  const onDevice = options.provider === "webgpu" || options.provider === "cuda";
-  const cache = await (onDevice ? createDeviceCache(options) : createHostCache(options));
+  const cache = await (options.provider === "webgpu" ? createDeviceCache(options) : createHostCache(options));
   const { config, shape, base } = options;
   const loop = new SlotLoop(cache, config, shape);
   if (base !== undefined && config.lora === undefined) loop.setWeights(base); // nothing else will come

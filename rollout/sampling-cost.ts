@@ -45,7 +45,7 @@ export async function samplingCost(
   const all = options.threads ?? availableParallelism();
   const { slots, threads } = laneShares(provider, shape.slots, all, base !== undefined);
   const own: RunnerShape = { ...shape, slots: Math.max(...slots) };
-  const onDevice = provider === "webgpu" || provider === "cuda";
+  const onDevice = provider === "webgpu";
   const dry = new DryRun();
   const lane = await whileDry(dry, async () => {
     const cache = await (onDevice ? createDeviceCache : createHostCache)({

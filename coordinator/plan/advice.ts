@@ -2,6 +2,8 @@
 import type { Provider } from "../../tensor/index.js";
 import { hasTeacher } from "../../trainer/index.js";
 import type { RunConfig } from "../config.js";
+import { samplerFor } from "../devices.js";
+import { highest } from "./items.js";
 import { type Plan, type PlanOptions, planRun } from "./plan.js";
 
 export interface Advice {
@@ -39,7 +41,8 @@ export function changesOf(config: RunConfig, provider: Provider): Change[] {
         },
       },
     });
-  const isGpu = provider === "webgpu" || provider === "cuda";
+  const all = [provider, samplerFor(provider, rollout) ?? provider];
+  const isGpu = all.every((each) => each === "webgpu" || each === "cuda");
   if (isGpu && policy.lora !== null && policy.precision === "float32")
     change("policy.precision=float16", { policy: { ...policy, precision: "float16" } });
   const tokens = quarter(optimizer.microbatch_tokens, 256);
@@ -65,7 +68,8 @@ export function changesOf(config: RunConfig, provider: Provider): Change[] {
 export async function adviceFor(config: RunConfig, plan: Plan, options: PlanOptions): Promise<Advice[]> {
   const found: Advice[] = [];
   for (const { set, config: changed } of changesOf(config, options.provider)) {
-    const { peakBytes } = await planRun(changed, { ...options, speed: null });
+    const { peaks } = await planRun(changed, { ...options, speed: null });
+    const peakBytes = highest(peaks[plan.place] ?? peaks.host).bytes;
     found.push({ set, peakBytes, savedBytes: plan.peakBytes - peakBytes });
   }
   return found

@@ -1,8 +1,13 @@
 /** The lines of a plan: what takes memory, where, and in which stages of a step. */
+import type { Provider } from "../../tensor/index.js";
 
 export const STAGES = ["sample", "update", "save"] as const;
 export type Stage = (typeof STAGES)[number];
 export type Place = "host" | "device";
+
+/** Where a provider computes. */
+export const placeOf = (provider: Provider): Place =>
+  provider === "webgpu" || provider === "cuda" ? "device" : "host";
 
 /** One thing that takes memory. */
 export interface PlanItem {

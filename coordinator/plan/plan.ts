@@ -1,35 +1,30 @@
 /** The plan of a run: what it will hold, where, and for how long; before any weight is read. */
 import { totalmem } from "node:os";
 
-import {
-  adapterShapes,
-  int8Bytes,
-  parameterCount,
-  parameterShapes,
-  weightSpecs,
-} from "../../policy/index.js";
-import { MOST_PACKED, type RunnerShape, type SamplingCost, samplingCost } from "../../rollout/index.js";
-import { DryRun, type Provider } from "../../tensor/index.js";
+import { adapterShapes, int8Bytes, parameterCount, parameterShapes } from "../../policy/index.js";
+import type { SamplingProvider } from "../../rollout/index.js";
+import type { Provider } from "../../tensor/index.js";
 import type { RunConfig } from "../config.js";
-import { roundUp } from "../sampler.js";
-import { selfTeacherTasks } from "../self-teacher.js";
-import { highest, type PlanItem, peaksOf, STAGES, type Stage } from "./items.js";
+import { samplerFor } from "../devices.js";
+import { highest, type Place, type PlanItem, peaksOf, placeOf, STAGES, type Stage } from "./items.js";
+import { handedItems, samplers, samplingItems } from "./samplers.js";
 import type { Speed } from "./speed.js";
-import { type PlanSubject, planSubject } from "./subject.js";
+import { ownBytes, type PlanSubject, planSubject } from "./subject.js";
 import { type PlannedTime, plannedTime } from "./time.js";
-import { givenWeights, type UpdateCost, updateCost } from "./update.js";
+import { type UpdateCost, updateCost } from "./update.js";
 
 /** Node.js, V8, ONNX Runtime and tfjs before any policy is there. Measured: see docs/plan.md. */
 export const RUNTIME_BYTES = 150 * 2 ** 20;
-/** Sequences decoded at once in an evaluation. */
-const EVALUATION_SLOTS = 64;
 
 export interface PlanOptions {
+  /** Where the policy learns; the run file says what samples for it. */
   readonly provider: Provider;
-  /** Memory of the place where the policy computes; default: this machine's, on cpu. */
+  /** Memory of the place where the policy learns; default: this machine's, on cpu. */
   readonly memoryBytes?: number;
-  /** Of the place where it computes; null: no times are told. */
+  /** Of the place where it learns; null: no times are told. */
   readonly speed?: Speed | null;
+  /** Of the place where it is sampled from; default: the same. */
+  readonly samplerSpeed?: Speed | null;
   /** Longest prompts, where the tasks are read already. */
   readonly promptTokens?: PlanSubject["promptTokens"];
 }
@@ -49,11 +44,15 @@ export interface Plan {
     readonly hasWeights: boolean;
   };
   readonly provider: Provider;
+  /** null: a server samples. */
+  readonly sampler: SamplingProvider | null;
   readonly sequences: { readonly prompt: number; readonly completion: number; readonly areMeasured: boolean };
   readonly items: readonly PlanItem[];
   readonly disk: readonly DiskUse[];
-  /** Bytes of each stage by place; device is null on cpu. */
+  /** Bytes of each stage by place; device is null where all is on the host. */
   readonly peaks: { readonly host: Record<Stage, number>; readonly device: Record<Stage, number> | null };
+  /** The place that the next three are about: one that does not suffice, else that where the policy learns. */
+  readonly place: Place;
   readonly memoryBytes: number | null;
   readonly peakBytes: number;
   readonly fits: boolean | null;
@@ -70,18 +69,20 @@ const bytesOf = (shapes: Readonly<Record<string, readonly number[]>>): number =>
 export async function planRun(config: RunConfig, options: PlanOptions): Promise<Plan> {
   const subject = inPrecision(planSubject(config, options.promptTokens), config, options.provider);
   const update = await updateCost(config, subject, options.provider);
-  const sampling = await samplers(config, subject, options.provider);
+  const sampler = samplerFor(options.provider, config.rollout);
+  const sampling = sampler === null ? [] : await samplers(config, subject, sampler);
   const items = [
-    ...stateItems(subject, update, options.provider),
+    ...stateItems(subject, update, options.provider, sampler),
     ...updateItems(update, options.provider),
-    ...samplingItems(sampling, options.provider),
-    ...servedItems(config, update),
+    ...(sampler === null ? [] : samplingItems(sampling, sampler)),
+    ...handedItems(config, subject, update, options.provider),
     ...savingItems(update),
   ];
-  const isCpu = options.provider === "cpu" || options.provider === "tensorflow";
-  const peaks = { host: peaksOf(items, "host"), device: isCpu ? null : peaksOf(items, "device") };
-  const memoryBytes = options.memoryBytes ?? (isCpu ? ownMemory() : null);
-  const peakBytes = highest(peaks.device ?? peaks.host).bytes;
+  const devices = new Set([options.provider, sampler ?? options.provider].map(placeOf));
+  const peaks = {
+    host: peaksOf(items, "host"),
+    device: devices.has("device") ? peaksOf(items, "device") : null,
+  };
   const parameters = parameterCount(subject.decoder);
   const { lora } = subject.decoder;
   return {
@@ -94,6 +95,7 @@ export async function planRun(config: RunConfig, options: PlanOptions): Promise<
       hasWeights: subject.stored.isThere,
     },
     provider: options.provider,
+    sampler,
     sequences: {
       prompt: subject.promptTokens.train,
       completion: config.rollout.max_new_tokens,
@@ -102,18 +104,43 @@ export async function planRun(config: RunConfig, options: PlanOptions): Promise<
     items,
     disk: diskUse(config, subject, update),
     peaks,
-    memoryBytes,
-    peakBytes,
-    fits: memoryBytes === null ? null : peakBytes <= memoryBytes,
+    ...verdictOf(peaks, placeOf(options.provider), devices, options.memoryBytes),
     largestBytes: Math.max(
-      update.stage.largestBytes,
-      ...sampling.flatMap(({ cost }) => [cost.prefill.largestBytes, cost.step.largestBytes]),
+      ...(placeOf(options.provider) === "device" || peaks.device === null ? [update.stage.largestBytes] : []),
+      ...(sampler !== null && (placeOf(sampler) === "device" || peaks.device === null)
+        ? sampling.flatMap(({ cost }) => [cost.prefill.largestBytes, cost.step.largestBytes])
+        : []),
     ),
     time:
-      options.speed == null
+      options.speed == null || options.samplerSpeed === null
         ? null
-        : plannedTime(config, sampling[0]?.cost ?? null, update, options.speed, options.provider),
+        : plannedTime(
+            config,
+            sampling[0]?.cost ?? null,
+            update,
+            { speed: options.speed, provider: options.provider },
+            { speed: options.samplerSpeed ?? options.speed, provider: sampler ?? options.provider },
+          ),
   };
+}
+
+/** Whether it fits, and where it is decided. @param devices - the places that compute */
+function verdictOf(
+  peaks: Plan["peaks"],
+  learner: Place,
+  devices: ReadonlySet<Place>,
+  told: number | undefined,
+): Pick<Plan, "place" | "memoryBytes" | "peakBytes" | "fits"> {
+  const memoryOf = (place: Place): number | null => {
+    if (place === learner && told !== undefined) return told;
+    return place === "host" ? ownMemory() : null; // a GPU does not say
+  };
+  const peakOf = (place: Place): number => highest(peaks[place] ?? peaks.host).bytes;
+  const full = [...devices].find((place) => peakOf(place) > (memoryOf(place) ?? Number.POSITIVE_INFINITY));
+  const place = full ?? learner;
+  const memoryBytes = memoryOf(place);
+  const fits = full !== undefined ? false : memoryBytes === null ? null : true;
+  return { place, memoryBytes, peakBytes: peakOf(place), fits };
 }
 
 /** With the type in which the policy's own matrices are held: see `usesHalfPrecision`, which needs the device to be here. */
@@ -128,9 +155,6 @@ function ownMemory(): number {
   return limit > 0 ? Math.min(limit, totalmem()) : totalmem();
 }
 
-const placeOf = (provider: Provider): PlanItem["place"] =>
-  provider === "webgpu" || provider === "cuda" ? "device" : "host";
-
 const KINDS: Readonly<Record<string, string>> = {
   moment1: "optimizer: mean of the gradients",
   moment2: "optimizer: mean of their squares",
@@ -139,21 +163,16 @@ const KINDS: Readonly<Record<string, string>> = {
   reference: "reference of the KL term",
 };
 
-/** Bytes of the policy's own weights in the types that they are held in, without an adapter. */
-function ownBytes({ lora: _, ...decoder }: PlanSubject["decoder"]): number {
-  const sizeOf = ({ shape, dtype }: ReturnType<typeof weightSpecs>[string]): number =>
-    (dtype === "float16" ? 2 : 4) * shape.reduce((a, b) => a * b, 1);
-  return Object.values(weightSpecs(decoder)).reduce((sum, spec) => sum + sizeOf(spec), 0);
-}
-
 function stateItems(
   { decoder, isShared }: PlanSubject,
   { state }: UpdateCost,
   provider: Provider,
+  sampler: SamplingProvider | null,
 ): PlanItem[] {
   const place = placeOf(provider);
   const item = (what: string, bytes: number): PlanItem => ({ what, place, bytes, stages: STAGES });
-  const weights = item(isShared ? "weights, one copy for sampler and learner" : "weights", ownBytes(decoder));
+  const isOne = isShared && sampler === provider;
+  const weights = item(isOne ? "weights, one copy for sampler and learner" : "weights", ownBytes(decoder));
   const runtime: PlanItem = {
     what: "Node.js, ONNX Runtime, tfjs",
     place: "host",
@@ -178,78 +197,6 @@ function updateItems({ stage, graphBytes, state }: UpdateCost, provider: Provide
     { what: "update: graphs and their activations", place, bytes: graphBytes, stages: STAGES },
     { what: "update: gradients and new state", place, bytes: beside, stages: ["update"] },
   ];
-}
-
-interface NamedSampler {
-  readonly name: string;
-  readonly cost: SamplingCost;
-  /** Bytes of int8 matrices, packed for the graphs that stay open. */
-  readonly packed: number;
-}
-
-/** The samplers of a run: the step's, and the evaluation's where there is a set to evaluate; none where a server samples. */
-async function samplers(
-  config: RunConfig,
-  { decoder, promptTokens, isShared }: PlanSubject,
-  provider: Provider,
-): Promise<NamedSampler[]> {
-  const { rollout, policy } = config;
-  if (rollout.engine.type !== "onnx") return [];
-  const shape = (slots: number, longest: number): RunnerShape => {
-    const promptLength = roundUp(longest);
-    const cacheLength = promptLength + rollout.max_new_tokens;
-    return { slots: Math.min(rollout.slots, slots), promptLength, cacheLength };
-  };
-  const wanted = [
-    {
-      name: "sampler",
-      shape: shape(rollout.prompts_per_step * rollout.samples_per_prompt, promptTokens.train),
-    },
-  ];
-  // The self-teacher is measured by the evaluation's sampler too.
-  const isEvaluated = "family" in config.tasks || config.tasks.heldout !== undefined;
-  if (isEvaluated || selfTeacherTasks(config, decoder) > 0)
-    wanted.push({ name: "evaluation's sampler", shape: shape(EVALUATION_SLOTS, promptTokens.evaluation) });
-  const { threads } = policy;
-  const sampling = { temperature: rollout.temperature, topP: rollout.top_p, topK: rollout.top_k };
-  const named: NamedSampler[] = [];
-  for (const { name, shape } of wanted) {
-    const isSame = JSON.stringify(shape) === JSON.stringify(wanted[0]!.shape) && named.length > 0;
-    if (isSame) continue; // one engine for both
-    const options = { config: decoder, shape, provider, ...(threads === undefined ? {} : { threads }) };
-    const base = isShared ? { base: givenWeights(new DryRun(), decoder, provider === "cpu") } : {};
-    const cost = await samplingCost({ ...options, ...base }, sampling);
-    const packed = rollout.base_precision === "int8" ? MOST_PACKED * int8Bytes(decoder) : 0;
-    named.push({ name, cost, packed });
-  }
-  return named;
-}
-
-function samplingItems(samplers: readonly NamedSampler[], provider: Provider): PlanItem[] {
-  const place = placeOf(provider);
-  return samplers.flatMap(({ name, cost, packed }, index) => {
-    const item = (what: string, bytes: number, stages: readonly Stage[] = STAGES): PlanItem => ({
-      what: `${name}: ${what}`,
-      place,
-      bytes,
-      stages,
-    });
-    return [
-      item("the lanes' copies of the weights", cost.sentBytes),
-      item("weights laid out for decoding", cost.laidOutBytes),
-      ...(packed > 0 ? [item("int8 matrices, packed for two graphs", packed)] : []),
-      item("KV cache", cost.cacheBytes),
-      item("graphs and their activations", cost.graphBytes),
-      ...(index === 0 ? [item("one call", cost.callBytes, ["sample"])] : []),
-    ];
-  });
-}
-
-/** What is learned, on its way to the server that samples. */
-function servedItems({ rollout: { engine } }: RunConfig, { state }: UpdateCost): PlanItem[] {
-  if (engine.type === "onnx" || engine.weights.push === "none") return [];
-  const what = "handing weights over: a copy in the main thread";
-  return [{ what, place: "host", bytes: state.weights ?? 0, stages: ["sample"] }];
 }
 
 /** A checkpoint crosses to the main thread, which writes it from there. */

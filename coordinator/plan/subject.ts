@@ -11,6 +11,7 @@ import {
   parameterCount,
   readDecoderConfig,
   readTokenizer,
+  weightSpecs,
 } from "../../policy/index.js";
 import { readTasks } from "../../tasks/index.js";
 import { loadLanguages } from "../../verifiers/index.js";
@@ -112,4 +113,11 @@ export function planSubject(config: RunConfig, promptTokens?: PlanSubject["promp
     promptTokens: measured ?? { train: limit, evaluation: limit },
     areMeasured: measured !== null,
   };
+}
+
+/** Bytes of the policy's own weights in the types that they are held in, without an adapter. */
+export function ownBytes({ lora: _, ...decoder }: PlanSubject["decoder"]): number {
+  const sizeOf = ({ shape, dtype }: ReturnType<typeof weightSpecs>[string]): number =>
+    (dtype === "float16" ? 2 : 4) * shape.reduce((a, b) => a * b, 1);
+  return Object.values(weightSpecs(decoder)).reduce((sum, spec) => sum + sizeOf(spec), 0);
 }

@@ -1,6 +1,7 @@
 /** A plan for a person. */
 import { bytesText, highest, type PlanItem, STAGES } from "./items.js";
 import type { Plan } from "./plan.js";
+import type { Speed } from "./speed.js";
 
 const count = (n: number): string => {
   const units = ["", "k", "M", "B"];
@@ -30,6 +31,9 @@ function aligned(rows: readonly (readonly string[])[]): string[] {
   );
 }
 
+const samplerText = ({ provider, sampler }: Plan): string =>
+  sampler === null || sampler === provider ? "" : `, samples on ${sampler}`;
+
 /** The whole plan, in lines. */
 export function planTable(plan: Plan): string {
   const { policy, peaks, disk, sequences } = plan;
@@ -38,7 +42,7 @@ export function planTable(plan: Plan): string {
     `parameters   ${count(policy.parameters)}, of which ${count(policy.learned)} are learned`,
     `weights      ${bytesText(policy.storedBytes)} in ${policy.dtype}${policy.hasWeights ? "" : " by config.json; none are there"}`,
     `sequences    prompts up to ${sequences.prompt} tokens${sequences.areMeasured ? "" : " (rollout.max_prompt_tokens)"}, completions up to ${sequences.completion}`,
-    `computes on  ${plan.provider}`,
+    `computes on  ${plan.provider}${samplerText(plan)}`,
     "",
   ];
   for (const place of ["device", "host"] as const) {
@@ -59,9 +63,12 @@ const seconds = (value: number): string =>
 
 function timeLines({ time }: Plan): string[] {
   if (time === null) return [];
-  const { speed, sample, update, dominatedBy } = time;
+  const { speed, samplerSpeed, sample, update, dominatedBy } = time;
   const source = speed.isMeasured ? "measured now" : "as told";
-  const speeds = `${(speed.flops / 1e9).toPrecision(3)} GFLOP/s, ${(speed.bandwidth / 1e9).toPrecision(3)} GB/s, ${source}`;
+  const inWords = ({ flops, bandwidth }: Speed): string =>
+    `${(flops / 1e9).toPrecision(3)} GFLOP/s, ${(bandwidth / 1e9).toPrecision(3)} GB/s`;
+  const sampler = samplerSpeed === speed ? "" : `; sampling ${inWords(samplerSpeed)}`;
+  const speeds = `${inWords(speed)}${sampler}, ${source}`;
   const sampling =
     sample === null
       ? "what the server takes to sample"
@@ -73,9 +80,9 @@ function timeLines({ time }: Plan): string[] {
 }
 
 /** The plan in one line. */
-export function planLine({ peaks, memoryBytes, fits, provider }: Plan): string {
-  const { stage, bytes } = highest(peaks.device ?? peaks.host);
-  const where = provider === "cpu" || provider === "tensorflow" ? "memory" : "device memory";
+export function planLine({ peaks, place, memoryBytes, fits }: Plan): string {
+  const { stage, bytes } = highest(peaks[place] ?? peaks.host);
+  const where = place === "host" ? "memory" : "device memory";
   const of = memoryBytes === null ? "" : ` of ${bytesText(memoryBytes)}`;
   const verdict = fits === false ? ": it does not fit" : "";
   return `plan: at most about ${bytesText(bytes)}${of} ${where} (${stage})${verdict}`;

@@ -7,6 +7,7 @@ import type { UpdateCost } from "./update.js";
 
 export interface PlannedTime {
   readonly speed: Speed;
+  readonly samplerSpeed: Speed;
   /** Seconds of one step's sampling, every completion of full length; judging goes on beside it. null: a server samples. */
   readonly sample: number | null;
   readonly update: number;
@@ -29,27 +30,34 @@ function limitOf(work: Work, speed: Speed): string {
     : "reading weights and cache";
 }
 
+/** What computes, and how fast. */
+interface Pace {
+  readonly speed: Speed;
+  readonly provider: Provider;
+}
+
 /** @param cost - of the sampler; null where a server samples */
 export function plannedTime(
   config: RunConfig,
   cost: SamplingCost | null,
   update: UpdateCost,
-  speed: Speed,
-  provider: Provider,
+  learner: Pace,
+  sampler: Pace,
 ): PlannedTime {
-  const stage = ({ name, work }: { name: string; work: Work }) => ({
+  const stage = ({ name, work }: { name: string; work: Work }, { speed, provider }: Pace) => ({
     name,
-    work,
     seconds: secondsOf(work, speed, provider),
+    limit: limitOf(work, speed),
   });
-  const sampling = cost === null ? null : samplingWork(config, cost).map(stage);
-  const updating = stage({ name: "the update", work: update.stage });
+  const sampling = cost === null ? null : samplingWork(config, cost).map((work) => stage(work, sampler));
+  const updating = stage({ name: "the update", work: update.stage }, learner);
   const longest = [...(sampling ?? []), updating].reduce((a, b) => (b.seconds > a.seconds ? b : a));
   return {
-    speed,
+    speed: learner.speed,
+    samplerSpeed: sampler.speed,
     sample: sampling === null ? null : sampling.reduce((sum, { seconds }) => sum + seconds, 0),
     update: updating.seconds,
-    dominatedBy: `${longest.name}: ${limitOf(longest.work, speed)}`,
+    dominatedBy: `${longest.name}: ${longest.limit}`,
   };
 }
 

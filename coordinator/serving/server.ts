@@ -5,7 +5,7 @@ import { ConfigError } from "../../core/index.js";
 import { openPolicy, type WeightSource } from "../../policy/index.js";
 import type { DeviceChoice } from "../../policy/run-config.js";
 import { checkAddress, type FrameOptions, HttpFrame } from "../../verifiers/service/http-frame.js";
-import { chooseProvider } from "../devices.js";
+import { chooseSampler } from "../devices.js";
 import { openSamplingHost } from "../policy-host.js";
 import { type BasePrecision, type StoredWeights, storedWeights } from "../stored-weights.js";
 import { Engines } from "./engines.js";
@@ -67,7 +67,7 @@ export async function startPolicyService(options: PolicyServiceOptions): Promise
       got: context,
       need: `at most ${config.maxPositions}, the policy's positions`,
     });
-  const provider = await chooseProvider(options.device);
+  const provider = await chooseSampler(options.device);
   const { slots, threads, maxAdapters } = options;
   const shape = { slots, promptLength: context - 1, cacheLength: context };
   const engines = new Engines((weights) => openSamplingHost({ config, weights, provider, threads }), shape);

@@ -114,6 +114,30 @@ test("where a server samples, no sampler is planned here, but the weights that a
   expect([there.time!.sample, there.time!.update > 0]).toEqual([null, true]);
 });
 
+test("a device that samples alone is planned in its own place, and what is handed over on its way there", async () => {
+  const gpuAlone = await plan("webgpu", { memoryBytes: 2 ** 40 });
+  const split = await plan("webgpu", { memoryBytes: 2 ** 40, set: ["rollout.device=cpu"] });
+  const samplers = (planned: Plan) => planned.items.filter(({ what }) => what.startsWith("sampler: "));
+  expect(new Set(samplers(gpuAlone).map(({ place }) => place))).toEqual(new Set(["device"]));
+  expect(new Set(samplers(split).map(({ place }) => place))).toEqual(new Set(["host"]));
+  expect(bytes(split, "sampler: its own copy of the weights")).toBe(4 * PARAMETERS);
+  expect(bytes(split, "handing weights over: a copy in the main thread")).toBe(4 * PARAMETERS);
+  expect(split.peaks.device!.sample).toBeLessThan(gpuAlone.peaks.device!.sample);
+  expect([gpuAlone.place, split.place, split.fits]).toEqual(["device", "device", true]);
+  const card = await plan("cuda"); // webgpu samples on it, with a second copy there
+  expect([card.sampler, card.items.find(({ what }) => what.includes("own copy"))?.place]).toEqual([
+    "webgpu",
+    "device",
+  ]);
+  const tight = await plan("cpu", { memoryBytes: 2 ** 20, set: ["rollout.device=webgpu"] });
+  expect([tight.place, tight.memoryBytes, tight.fits]).toEqual(["host", 2 ** 20, false]);
+  const isAdvised = (sampler: string): boolean =>
+    changesOf(loadRunConfig(run, ["policy.lora.rank=4", `rollout.device=${sampler}`]), "webgpu").some(
+      ({ set }) => set === "policy.precision=float16",
+    );
+  expect([isAdvised("auto"), isAdvised("cpu")]).toEqual([true, false]); // the cpu computes in float32 alone
+});
+
 test("the command prints a table, or JSON, and one line that says whether it fits", async () => {
   const args = ["plan", run, "--device", "webgpu", "--memory", "0.25"];
   const [table, json] = await Promise.all([retort(args), retort([...args, "--json"])]);

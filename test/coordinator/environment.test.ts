@@ -17,6 +17,7 @@ afterAll(async () => {
 const here = () =>
   currentEnvironment({
     provider: "cpu",
+    sampler: "cpu",
     threads: 2,
     verifier,
     languages: [languages.get("lua"), languages.get("bash")],

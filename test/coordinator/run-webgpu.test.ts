@@ -1,4 +1,4 @@
-import { mkdtempSync, rmSync } from "node:fs";
+import { mkdtempSync, readFileSync, rmSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { afterAll, beforeAll, describe, expect, test } from "vitest";
@@ -14,17 +14,20 @@ describe.skipIf(!(await isWebgpuHere()))("a run on policy.device: webgpu", () =>
     file = await prepareRun(root);
   });
 
+  const runWith = async (name: string, ...sets: readonly string[]): Promise<string> => {
+    const run = join(root, name);
+    const settings = [`run.dir=${run}`, "evaluation.samples=0", "evaluation.greedy=false", ...sets];
+    await train([file, ...settings.flatMap((each) => ["--set", each])]);
+    return run;
+  };
+  const written = (run: string) =>
+    rollouts(run).map(({ completion, status, advantage }) => [completion, status, advantage]);
+
   test("samples the cpu's programs and updates by the cpu's numbers, its log-probs within 1e-4 of its own trainer's", async () => {
-    const runOn = async (device: string): Promise<string> => {
-      const run = join(root, device);
-      const settings = [`run.dir=${run}`, "run.steps=1", `policy.device=${device}`];
-      const quick = ["evaluation.samples=0", "evaluation.greedy=false"];
-      await train([file, ...[...settings, ...quick].flatMap((each) => ["--set", each])]);
-      return run;
-    };
-    const [cpu, gpu] = await Promise.all([runOn("cpu"), runOn("webgpu")]);
-    const written = (run: string) =>
-      rollouts(run).map(({ completion, status, advantage }) => [completion, status, advantage]);
+    const [cpu, gpu] = await Promise.all([
+      runWith("cpu", "run.steps=1", "policy.device=cpu"),
+      runWith("webgpu", "run.steps=1", "policy.device=webgpu"),
+    ]);
     expect(written(gpu)).toEqual(written(cpu));
     const [want, got] = [stepRows(cpu)[0]!, stepRows(gpu)[0]!];
     expect(got.max_log_prob_gap).toBeLessThan(1e-4);
@@ -32,4 +35,26 @@ describe.skipIf(!(await isWebgpuHere()))("a run on policy.device: webgpu", () =>
       expect(Math.abs(Number(got[key]) / Number(want[key]) - 1), key).toBeLessThan(1e-3);
     }
   });
+
+  // An update of the learning rate here moves log-probs by far more than 1e-4: each step samples from the weights before it.
+  test.each([
+    { learner: "cpu", sampler: "webgpu", more: ["policy.lora.rank=4"] },
+    { learner: "webgpu", sampler: "cpu", more: [] },
+  ])(
+    "learns on $learner and samples on $sampler, from the weights of each update: the cpu's programs",
+    async ({ learner, sampler, more }) => {
+      const sets = ["run.steps=2", "optimizer.lr=0.01", ...more];
+      const [alone, split] = await Promise.all([
+        runWith(`${learner}-alone`, "policy.device=cpu", ...sets),
+        runWith(`${learner}-split`, `policy.device=${learner}`, `rollout.device=${sampler}`, ...sets),
+      ]);
+      expect(written(split).length).toBe(16);
+      expect(written(split)).toEqual(written(alone));
+      const gaps = stepRows(split).map(({ max_log_prob_gap }) => Number(max_log_prob_gap));
+      expect(gaps.length).toBe(2);
+      for (const gap of gaps) expect(gap).toBeLessThan(1e-4);
+      const environment = JSON.parse(readFileSync(join(split, "environment.json"), "utf8")) as unknown;
+      expect(environment).toMatchObject({ provider: learner, sampler });
+    },
+  );
 });

@@ -6,8 +6,7 @@ import "@tensorflow/tfjs-backend-cpu";
 import * as tf from "@tensorflow/tfjs-core";
 import { beforeAll, expect, test } from "vitest";
 import { initialWeights, parseDecoderConfig } from "../../policy/index.js";
-import { createEngine, type SampledSequence } from "../../rollout/index.js";
-import type { Provider } from "../../tensor/index.js";
+import { createEngine, type SampledSequence, type SamplingProvider } from "../../rollout/index.js";
 
 beforeAll(async () => {
   await tf.setBackend("cpu");
@@ -26,7 +25,7 @@ const config = parseDecoderConfig({
 });
 const weights = initialWeights(config, 1, { embeddingStd: 1, matrixScale: 1.5 });
 
-async function sampleOn(provider: Provider): Promise<SampledSequence[]> {
+async function sampleOn(provider: SamplingProvider): Promise<SampledSequence[]> {
   const shape = { slots: 2, promptLength: 4, cacheLength: 12 };
   const engine = await createEngine({ config, shape, provider, threads: 1 });
   engine.setWeights(weights);

@@ -10,8 +10,9 @@ import {
   type SampledSequence,
   type SamplingEngine,
   type SamplingOptions,
+  type SamplingProvider,
 } from "../../rollout/index.js";
-import { type Provider, placeOn, type Transfer, watchTransfers } from "../../tensor/index.js";
+import { placeOn, type Transfer, watchTransfers } from "../../tensor/index.js";
 import { isWebgpuHere } from "../tensor/webgpu.js";
 
 const sampled: SamplingOptions = {
@@ -32,7 +33,7 @@ describe.skipIf(!(await isWebgpuHere()))("the sampler on provider webgpu", () =>
   });
 
   const folderOf = (family: string): string => join(packageRoot, "test/vectors/policies", family);
-  const open = async (family: string, provider: Provider) => {
+  const open = async (family: string, provider: SamplingProvider) => {
     const config = readDecoderConfig(folderOf(family));
     const weights = readWeights(folderOf(family), config);
     const shape = runnerShape;
