@@ -148,6 +148,11 @@ export class DryRun {
     };
   }
 
+  /** Counts a pass over memory that is no call of a function. */
+  swept(bytes: number): void {
+    this.now = { ...this.now, movedBytes: this.now.movedBytes + bytes };
+  }
+
   /** A value as a call would return it, followed until it is disposed of or nobody holds it. */
   value(spec: TensorSpec, isKept: boolean): Value {
     const id = this.next++;

@@ -22,7 +22,7 @@ export {
   type TracedFunction,
   valueAndGradients,
 } from "./differentiate.js";
-export { DryRun, type DryStage, whileDry } from "./dry-run.js";
+export { currentDryRun, DryRun, type DryStage, whileDry } from "./dry-run.js";
 export { useTensorflowBackend } from "./eager.js";
 export type { GraphCost } from "./graph-cost.js";
 export { dequantizedRows, INT8_BLOCK, int8Blocks, quantizedRows } from "./int8-blocks.js";

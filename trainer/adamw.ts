@@ -1,6 +1,6 @@
 import * as tf from "@tensorflow/tfjs-core";
 
-const EPSILON = 1e-8;
+export const ADAMW_EPSILON = 1e-8;
 
 /** Scalars of one step. The corrections 1 / (1 - beta^t) come from the host: float32 has no digits for 1 - 0.999. */
 export interface AdamwStep {
@@ -23,7 +23,7 @@ export function adamw(
   const { weight, gradient } = parameter;
   const moment1 = tf.add(tf.mul(parameter.moment1, beta1), tf.mul(gradient, 1 - beta1));
   const moment2 = tf.add(tf.mul(parameter.moment2, beta2), tf.mul(tf.mul(gradient, gradient), 1 - beta2));
-  const spread = tf.add(tf.sqrt(tf.mul(moment2, step.correction2)), EPSILON);
+  const spread = tf.add(tf.sqrt(tf.mul(moment2, step.correction2)), ADAMW_EPSILON);
   const direction = tf.div(tf.mul(moment1, step.correction1), spread);
   const change = weightDecay === 0 ? direction : tf.add(direction, tf.mul(weight, weightDecay));
   return { weight: tf.sub(weight, tf.mul(step.lr, change)), moment1, moment2 };

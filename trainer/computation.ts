@@ -1,3 +1,4 @@
+import { InfrastructureError } from "../core/index.js";
 import type { Value } from "../tensor/index.js";
 import type { Microbatch } from "./pack-batch.js";
 import type { MetricSums } from "./update-metrics.js";
@@ -25,7 +26,20 @@ export interface Computation {
   ): Promise<Record<string, Value>>;
   /** One optimizer step. The gradients are given up. */
   apply(request: ApplyRequest): Promise<Applied>;
+  /** Somebody else holds these values from now on: a step must not write to them. */
+  lend(values: Iterable<Value>): void;
   dispose(): Promise<void>;
+}
+
+/** A step failed when some of the state was replaced and some was not: no step can follow. */
+export class HalfSteppedError extends InfrastructureError {
+  constructor(cause: unknown) {
+    super(
+      "the optimizer's step failed half-way, so the weights in memory are of two steps and are not used any more. " +
+        `Resume from the last checkpoint: --resume. (${String(cause)})`,
+      { cause },
+    );
+  }
 }
 
 export interface ApplyRequest {
@@ -33,7 +47,10 @@ export interface ApplyRequest {
   readonly gradients: Values;
   /** See `stepScalars`. */
   readonly scalars: Readonly<Record<string, number>>;
-  /** Nobody goes back to these values: they may be replaced in their own record, so that no second copy is made. */
+  /**
+   * Nobody goes back to these values: they may be replaced in their own record, or written to where nobody else holds
+   * them, so that no second copy is made.
+   */
   readonly inPlace: boolean;
 }
 

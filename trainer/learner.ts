@@ -1,7 +1,7 @@
 /** The update: samples in, new weights out. */
 import { ConfigError, type Sample } from "../core/index.js";
 import type { Value } from "../tensor/index.js";
-import type { Computation, Values } from "./computation.js";
+import { type Computation, HalfSteppedError, type Values } from "./computation.js";
 import type { GraphOptions } from "./graphs.js";
 import { layeredComputation } from "./layered/computation.js";
 import {
@@ -41,6 +41,7 @@ export interface Learner {
   /**
    * One update of the policy. Samples without a signal are not run; a batch without any leaves the weights as they are.
    * @throws NonFiniteUpdateError: the state is then what it was
+   * @throws HalfSteppedError: the state is lost, and everything but `importState` throws it again
    */
   update(request: UpdateRequest): Promise<UpdateMetrics>;
   /** Trainer log-probabilities of each sample's completion under the current weights, at the sampling temperature. */
@@ -70,13 +71,21 @@ export function createLearner(options: LearnerOptions): Learner {
   checkFrozen(options);
   const computation = isLayered(options) ? layeredComputation(options) : wholeComputation(options);
   let state = initialState(options.weights, parts);
+  let lost: HalfSteppedError | null = null;
+  const checkState = (): void => {
+    if (lost !== null) throw lost;
+  };
   const place = async (): Promise<void> => {
+    checkState();
     state = await placedState(state, stateShapes(parts), options.compile.provider);
   };
   return {
     update: async ({ samples }) => {
       await place();
-      const { next, metrics } = await updatedState(state, samples, options, computation);
+      const { next, metrics } = await updatedState(state, samples, options, computation).catch((error) => {
+        if (error instanceof HalfSteppedError) lost = error;
+        throw error;
+      });
       const kept = new Set(Object.values(next.values));
       disposeAll(Object.values(state.values).filter((value) => !kept.has(value)));
       state = next;
@@ -86,12 +95,22 @@ export function createLearner(options: LearnerOptions): Learner {
       await place();
       return scoreSamples(state, samples, options, computation);
     },
-    weights: () => valuesUnder("weights", state.values),
-    exportState: () => hostState(state, parts),
+    weights: () => {
+      checkState();
+      const weights = valuesUnder("weights", state.values);
+      computation.lend(Object.values(weights));
+      return weights;
+    },
+    exportState: async () => {
+      checkState();
+      computation.lend(Object.values(state.values));
+      return hostState(state, parts);
+    },
     importState: (saved) => {
       const next = liveState(saved, parts);
       disposeAll(replaced(state, next));
       state = next;
+      lost = null;
     },
     dispose: async () => {
       disposeAll(Object.values(state.values));

@@ -114,6 +114,10 @@ export function scaledStep(
   return outputs;
 }
 
+/** Norms and biases are never decayed. */
+export const decayOf = ({ weight_decay }: OptimizerConfig, shape: readonly number[]): number =>
+  shape.length >= 2 ? weight_decay : 0;
+
 function updateParameter(
   inputs: TensorMap,
   name: string,
@@ -121,7 +125,7 @@ function updateParameter(
   optimizer: OptimizerConfig,
 ): Record<string, tf.Tensor> {
   const weight = inputs[`weights/${name}`]!;
-  const decay = weight.rank >= 2 ? optimizer.weight_decay : 0;
+  const decay = decayOf(optimizer, weight.shape);
   if (optimizer.type === "muon" && isHiddenMatrix(name, weight.shape)) {
     const matrices = { weight, gradient, momentum: inputs[`momentum/${name}`]! } as Record<
       "weight" | "gradient" | "momentum",

@@ -18,6 +18,7 @@ export function wholeComputation(options: GraphOptions): Computation {
     gradients: (microbatches, values, old, sums) =>
       accumulateGradients(microbatches, values, old, sums, objective, graphs),
     apply: (request) => applyStep(request, graphs),
+    lend: () => {}, // every step makes new values
     dispose: () => graphs.dispose(),
   };
 }

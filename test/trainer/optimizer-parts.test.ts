@@ -1,7 +1,12 @@
-import { expect, test } from "vitest";
+import { expect, test, vi } from "vitest";
 import type { DeviceTensor } from "../../tensor/index.js";
+import { HalfSteppedError } from "../../trainer/computation.js";
 import { ObjectiveConfig, OptimizerConfig } from "../../trainer/index.js";
+import * as layered from "../../trainer/layered/computation.js";
 import { applyParts } from "../../trainer/layered/optimizer-parts.js";
+import { tinyLearner, tinySamples } from "./tiny.js";
+
+vi.mock("../../trainer/layered/computation.js", { spy: true });
 
 type Functions = Parameters<typeof applyParts>[3];
 type Options = Parameters<typeof applyParts>[2];
@@ -40,4 +45,45 @@ test.each([
   const { gradNorm } = await applyParts(request, parts, options, functionsOf(squares));
   expect(gradNorm).toBe(Math.sqrt(2 * squares));
   expect(disposed).toEqual(["a", "b"]);
+});
+
+test.each([
+  { failing: 0, error: "out of memory" },
+  { failing: 1, error: "half-way" },
+])("a step that fails at part $failing ends with: $error", async ({ failing, error }) => {
+  const options = {
+    objective: ObjectiveConfig.parse({ type: "sft" }),
+    optimizer: OptimizerConfig.parse({ type: "adamw" }),
+  } as Options;
+  const given = functionsOf(1);
+  let stepped = 0;
+  const functions: Functions = {
+    part: async (request) => {
+      const compiled = await given.part(request);
+      if (request.toHost || stepped++ < failing) return compiled;
+      return { ...compiled, run: () => Promise.reject(new Error("out of memory")) };
+    },
+  };
+  const parts = ["a", "b"].map((name) => ({ shapes: { [name]: [2] }, names: { [name]: name } }));
+  const gradients = { "gradients/a": new Float32Array(2), "gradients/b": new Float32Array(2) };
+  const request = { values: {}, gradients, scalars: {}, inPlace: true };
+  await expect(applyParts(request, parts, options, functions)).rejects.toThrow(error);
+});
+
+test("a learner whose step failed half-way refuses everything until it is given another state", async () => {
+  const learner = tinyLearner({ optimizer: { recompute: "layers" } });
+  const computation = vi.mocked(layered.layeredComputation).mock.results.at(-1)!.value as ReturnType<
+    typeof layered.layeredComputation
+  >;
+  const saved = structuredClone(await learner.exportState());
+  const apply = vi.spyOn(computation, "apply").mockRejectedValueOnce(new HalfSteppedError("lost device"));
+  const samples = tinySamples(2);
+  await expect(learner.update({ samples })).rejects.toThrow("--resume");
+  await expect(learner.update({ samples })).rejects.toThrow("--resume");
+  await expect(learner.exportState()).rejects.toThrow("--resume");
+  expect(() => learner.weights()).toThrow("--resume");
+  expect(apply).toHaveBeenCalledTimes(1);
+  learner.importState(saved);
+  expect((await learner.update({ samples })).loss).toBeGreaterThan(0);
+  await learner.dispose();
 });

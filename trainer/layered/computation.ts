@@ -13,6 +13,7 @@ import { layerFunctions } from "./functions.js";
 import type { GradientSums } from "./gradient-sums.js";
 import { lossChunks, scoreChunks } from "./head-chunks.js";
 import { type HeadFunctions, headFunctions } from "./head-functions.js";
+import { hostStep, stepsOnHost } from "./host-step.js";
 import { applyParts, optimizerParts } from "./optimizer-parts.js";
 import { policyParts } from "./part-weights.js";
 import { backwardPass, forwardPass, type Layers } from "./passes.js";
@@ -23,6 +24,7 @@ export function layeredComputation(options: GraphOptions): Computation {
   const layers: Layers = { parts, functions: layerFunctions(options, parts) };
   const head = headFunctions(options, layers);
   const steps = optimizerParts(parts);
+  const host = stepsOnHost(options) ? hostStep(options) : null;
   const computation: Computation = {
     score: async (copy, microbatch, values) => {
       const { last } = await forwardPass(microbatch, copy, values, layers, false);
@@ -43,7 +45,9 @@ export function layeredComputation(options: GraphOptions): Computation {
       }
       return gradients;
     },
-    apply: (request) => applyParts(request, steps, options, layers.functions),
+    apply: (request) =>
+      host === null ? applyParts(request, steps, options, layers.functions) : host.apply(request),
+    lend: (values) => host?.lend(values),
     dispose: () => layers.functions.dispose(),
   };
   return computation;

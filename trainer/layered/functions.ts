@@ -18,7 +18,14 @@ import { type GraphOptions, under } from "../graphs.js";
 import { keepFunctions } from "../kept-functions.js";
 import { disposeAll } from "../learner-state.js";
 import type { PaddedRows } from "../pack-batch.js";
-import { boundWeights, type PartWeights, type PolicyParts, partSpecs, weightSpecs } from "./part-weights.js";
+import {
+  boundWeights,
+  learnedShapes,
+  type PartWeights,
+  type PolicyParts,
+  partSpecs,
+  weightSpecs,
+} from "./part-weights.js";
 
 /** A function recorded once and compiled for the weights of each layer that it is run on. */
 export interface PartFunction {
@@ -39,10 +46,10 @@ export interface LayerFunctions {
   embed(rows: Rows): Promise<PartFunction>;
   /** `x`, tables -> `y`. */
   forward(rows: Rows): Promise<PartFunction>;
-  /** `x`, `dy`, `sum/`, tables -> `dx`, `gradients/`: the sums with this layer's added. */
-  backward(rows: Rows): Promise<PartFunction>;
-  /** `ids`, `dx`, `sum/` -> `gradients/` of the embedding. */
-  embedBackward(rows: Rows): Promise<PartFunction>;
+  /** `x`, `dy`, tables -> `dx`, `gradients/`; `adds`: takes `sum/` and gives the sums with this layer's added. */
+  backward(rows: Rows, adds: boolean): Promise<PartFunction>;
+  /** `ids`, `dx` -> `gradients/` of the embedding; `adds`: as `backward` does. */
+  embedBackward(rows: Rows, adds: boolean): Promise<PartFunction>;
   /** `x` [N, D], `positions` [C] -> `h` [C, D]. */
   gather(count: number, chunk: number): Promise<PartFunction>;
   /** `dx` [N, D], `dh` [C, D], `inverse` [N] -> `dx` with dh added at the positions that h was gathered from. */
@@ -117,9 +124,9 @@ export function layerFunctions(options: GraphOptions, parts: PolicyParts): Layer
         inputs: layerSpecs(rows),
         weights: parts.layers,
       }),
-    backward: (rows) =>
+    backward: (rows, adds) =>
       part({
-        name: name("layer backward", rows),
+        name: name(`layer backward ${adds}`, rows),
         fn: (inputs) => {
           // The gradient of sum(y dy) is that of the loss, when dy is the loss's gradient at y.
           const along = ({ x, ...learned }: TensorMap): tf.Scalar =>
@@ -130,22 +137,25 @@ export function layerFunctions(options: GraphOptions, parts: PolicyParts): Layer
         },
         inputs: {
           ...layerSpecs(rows),
-          ...partSpecs("sum", parts.layers[0]!),
+          ...(adds ? partSpecs("sum", parts.layers[0]!) : {}),
           dy: float(rows.rows * rows.length, width),
         },
         weights: parts.layers,
       }),
-    embedBackward: (rows) =>
+    embedBackward: (rows, adds) =>
       part({
-        name: name("embed backward", rows),
+        name: name(`embed backward ${adds}`, rows),
         fn: (inputs) => {
           const along = (weights: TensorMap): tf.Scalar =>
             tf.sum(tf.mul(model.parts.embed(weights, inputs.ids as tf.Tensor2D), inputs.dx!));
-          // Linear in the embedding: the gradient is the same wherever it is taken, so the sums may stand for it.
-          return addedTo(inputs, valueAndGradients(along, under("sum", inputs)).gradients);
+          // Linear in the embedding: the gradient is the same wherever it is taken.
+          const anywhere = Object.entries(learnedShapes(parts.embedding)).map(
+            ([local, shape]) => [local, tf.zeros([...shape])] as const,
+          );
+          return addedTo(inputs, valueAndGradients(along, Object.fromEntries(anywhere)).gradients);
         },
         inputs: {
-          ...partSpecs("sum", parts.embedding),
+          ...(adds ? partSpecs("sum", parts.embedding) : {}),
           ids: int(rows.rows, rows.length),
           dx: float(rows.rows * rows.length, width),
         },
@@ -186,13 +196,13 @@ export function layerFunctions(options: GraphOptions, parts: PolicyParts): Layer
   };
 }
 
-/** `gradients/` with `sum/` of the inputs added, by local name. */
+/** `gradients/` with `sum/` of the inputs added, where there are any, by local name. */
 export const addedTo = (inputs: TensorMap, gradients: TensorMap): Record<string, tf.Tensor> =>
   Object.fromEntries(
-    Object.entries(gradients).map(([name, gradient]) => [
-      `gradients/${name}`,
-      tf.add(inputs[`sum/${name}`]!, gradient),
-    ]),
+    Object.entries(gradients).map(([name, gradient]) => {
+      const sum = inputs[`sum/${name}`];
+      return [`gradients/${name}`, sum === undefined ? gradient : tf.add(sum, gradient)];
+    }),
   );
 
 /** Values that stay where the functions compute. */

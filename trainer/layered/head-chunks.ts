@@ -7,7 +7,7 @@ import type { Values, WeightsCopy } from "../computation.js";
 import { disposeAll } from "../learner-state.js";
 import { tokenArrays } from "../loss-inputs.js";
 import type { Microbatch, PaddedRows } from "../pack-batch.js";
-import { type GradientSums, sumFeeds, takeSums } from "./gradient-sums.js";
+import { type GradientSums, hasSums, sumFeeds, takeSums } from "./gradient-sums.js";
 import type { HeadFunctions } from "./head-functions.js";
 import { weightFeeds } from "./part-weights.js";
 import type { Layers } from "./passes.js";
@@ -128,12 +128,12 @@ async function lossOfChunk(
   const available: Record<string, Value> = {
     ...Object.fromEntries(teacherWeights),
     ...weightFeeds(part, "weights", values),
-    ...(await sumFeeds(part, sums, layers.functions)),
+    ...sumFeeds(part, sums),
     ...chunkArrays(request, chunk),
     h,
     teacher_h: taught ?? h, // where nobody has a teacher its weights are 0, and any finite numbers do
   };
-  const loss = await head.loss(chunk.count, request.oldLogProbs === null);
+  const loss = await head.loss(chunk.count, request.oldLogProbs === null, hasSums(part, sums));
   const wanted = Object.keys(loss.inputs).filter((name) => available[name] !== undefined); // the rest is bound
   const outputs = await loss.run(0, Object.fromEntries(wanted.map((name) => [name, available[name]!])));
   takeSums(part, sums, outputs);

@@ -28,8 +28,11 @@ export interface HeadFunctions {
   readonly width: number;
   /** `h` [C, D], `targets` [C] -> `log_probs` [C]. */
   score(count: number): Promise<PartFunction>;
-  /** `h`, for a teacher `teacher_h`, the inputs of the loss, `sum/` -> `loss`, terms [C], `dh`, `gradients/`. */
-  loss(count: number, isOnPolicy: boolean): Promise<PartFunction>;
+  /**
+   * `h`, for a teacher `teacher_h`, the inputs of the loss -> `loss`, terms [C], `dh`, `gradients/`; `adds`: takes `sum/`
+   * and gives the sums with this chunk's added.
+   */
+  loss(count: number, isOnPolicy: boolean, adds: boolean): Promise<PartFunction>;
 }
 
 export function headFunctions(options: GraphOptions, { parts, functions }: Layers): HeadFunctions {
@@ -53,13 +56,13 @@ export function headFunctions(options: GraphOptions, { parts, functions }: Layer
         weights: [parts.head],
         toHost: ["log_probs"],
       }),
-    loss: (count, isOnPolicy) =>
+    loss: (count, isOnPolicy, adds) =>
       functions.part({
-        name: `loss ${count} ${isOnPolicy}`,
+        name: `loss ${count} ${isOnPolicy} ${adds}`,
         fn: (inputs) => lossAndGradients(inputs, options),
         inputs: {
           ...weightSpecs(parts.head),
-          ...partSpecs("sum", parts.head),
+          ...(adds ? partSpecs("sum", parts.head) : {}),
           ...lossSpecs(count, objective, isOnPolicy),
           h: hidden(count),
           ...(hasTeacher(objective) ? { teacher_h: hidden(count), ...partSpecs("teacher", parts.head) } : {}),

@@ -1,7 +1,7 @@
 /** One optimizer step, part by part: of the state, only one part exists twice at a time. */
 import type * as tf from "@tensorflow/tfjs-core";
 import type { TensorMap, TensorSpec, Value } from "../../tensor/index.js";
-import type { Applied, ApplyRequest, Values } from "../computation.js";
+import { type Applied, type ApplyRequest, HalfSteppedError, type Values } from "../computation.js";
 import type { GraphOptions } from "../graphs.js";
 import { disposeAll } from "../learner-state.js";
 import { hasTeacher } from "../objective-config.js";
@@ -94,6 +94,7 @@ function feedsOf(part: OptimizerPart, { inputs }: PartFunction, available: Value
 /**
  * The step in three passes over the parts: the norm of all gradients; the norm of the weights that the step would give,
  * which shows whether it may be taken; the step. Nothing is changed when one of the two norms is not finite.
+ * @throws HalfSteppedError when a part cannot be stepped after others were
  */
 export async function applyParts(
   { values, gradients, scalars, inPlace }: ApplyRequest,
@@ -118,18 +119,32 @@ export async function applyParts(
   const weightNorm = await norm("trial");
   const next = inPlace ? values : { ...values };
   if (Number.isFinite(gradNorm + weightNorm)) {
-    for (const part of parts) {
-      const compiled = await graphs.step(part);
-      const feeds = feedsOf(part, compiled, { ...next, ...available });
-      const outputs = await compiled.run(0, feeds);
-      for (const [key, value] of Object.entries(outputs)) {
-        const slash = key.indexOf("/");
-        const full = `${key.slice(0, slash)}/${part.names[key.slice(slash + 1)]!}`;
-        if (inPlace) disposeAll([next[full]!]);
-        next[full] = value;
+    for (const [index, part] of parts.entries()) {
+      try {
+        await replacePart(part, await graphs.step(part), next, available, inPlace);
+      } catch (cause) {
+        throw inPlace && index > 0 ? new HalfSteppedError(cause) : cause;
       }
-      disposeAll(Object.keys(part.names).map((local) => feeds[`gradients/${local}`]!));
     }
   } else disposeAll(Object.values(gradients));
   return { values: next, gradNorm, weightNorm };
+}
+
+/** Steps one part: its new values stand in the record, its gradients are given up. */
+async function replacePart(
+  part: OptimizerPart,
+  compiled: PartFunction,
+  next: Record<string, Value>,
+  available: Values,
+  inPlace: boolean,
+): Promise<void> {
+  const feeds = feedsOf(part, compiled, { ...next, ...available });
+  const outputs = await compiled.run(0, feeds);
+  for (const [key, value] of Object.entries(outputs)) {
+    const slash = key.indexOf("/");
+    const full = `${key.slice(0, slash)}/${part.names[key.slice(slash + 1)]!}`;
+    if (inPlace) disposeAll([next[full]!]);
+    next[full] = value;
+  }
+  disposeAll(Object.keys(part.names).map((local) => feeds[`gradients/${local}`]!));
 }

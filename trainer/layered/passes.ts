@@ -4,7 +4,7 @@ import type { Values, WeightsCopy } from "../computation.js";
 import { disposeAll } from "../learner-state.js";
 import type { PaddedRows } from "../pack-batch.js";
 import type { LayerFunctions } from "./functions.js";
-import { type GradientSums, sumFeeds, takeSums } from "./gradient-sums.js";
+import { type GradientSums, hasSums, sumFeeds, takeSums } from "./gradient-sums.js";
 import { isLearned, type PolicyParts, weightFeeds } from "./part-weights.js";
 
 export interface Layers {
@@ -50,22 +50,23 @@ export async function backwardPass(
   sums: GradientSums,
   { parts, functions }: Layers,
 ): Promise<void> {
-  const [layer, tables] = [await functions.backward(rows), await functions.tables(rows.length)];
+  const [layer, tables] = [
+    await functions.backward(rows, hasSums(parts.layers[0]!, sums)),
+    await functions.tables(rows.length),
+  ];
   let dy = last;
   for (let index = parts.layers.length - 1; index >= 0; index--) {
     const part = parts.layers[index]!;
     const x = inputs.pop()!;
-    const before = await sumFeeds(part, sums, functions);
-    const feeds = { ...weightFeeds(part, "weights", values), ...before, ...tables, x, dy };
+    const feeds = { ...weightFeeds(part, "weights", values), ...sumFeeds(part, sums), ...tables, x, dy };
     const { dx, ...gradients } = await layer.run(index, feeds);
     takeSums(part, sums, gradients);
     disposeAll([x, dy]);
     dy = dx!;
   }
   if (isLearned(parts.embedding)) {
-    const embed = await functions.embedBackward(rows);
-    const before = await sumFeeds(parts.embedding, sums, functions);
-    const feeds = { ...before, ids: rows.ids, dx: dy };
+    const embed = await functions.embedBackward(rows, hasSums(parts.embedding, sums));
+    const feeds = { ...sumFeeds(parts.embedding, sums), ids: rows.ids, dx: dy };
     takeSums(parts.embedding, sums, await embed.run(0, feeds));
   }
   disposeAll([dy]);

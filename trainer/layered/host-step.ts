@@ -1,0 +1,169 @@
+/** One optimizer step of a state in host memory: AdamW in the arrays themselves. */
+import { currentDryRun, type DryRun, type Value } from "../../tensor/index.js";
+import type { Applied, ApplyRequest, Values } from "../computation.js";
+import type { GraphOptions } from "../graphs.js";
+import { hostArray } from "../learner-state.js";
+import { hasTeacher } from "../objective-config.js";
+import { decayOf, type Shapes } from "../optimizer.js";
+import {
+  type AdamwArrays,
+  type AdamwBounds,
+  type AdamwScalars,
+  adamwInPlace,
+  boundsAfter,
+  LARGEST,
+  largestOf,
+  sumOfSquares,
+} from "./host-adamw.js";
+
+/** Steps a state, and knows which of its arrays it may write to. */
+export interface HostStep {
+  /** Nothing is changed when the step would not be finite, and nothing can fail once the first array is written to. */
+  apply(request: ApplyRequest): Promise<Applied>;
+  /** Somebody else holds these values from now on: they are never written to again. */
+  lend(values: Iterable<Value>): void;
+}
+
+/** Whether the optimizer's step can be taken in host memory: elsewhere than in buffers of a GPU, and by AdamW alone. */
+export const stepsOnHost = ({ optimizer, compile }: GraphOptions): boolean =>
+  optimizer.type === "adamw" && compile.provider !== "webgpu";
+
+type Kind = "weights" | "moment1" | "moment2" | "teacher";
+
+/** One parameter before a step. */
+interface Parameter {
+  readonly name: string;
+  readonly arrays: AdamwArrays;
+  readonly scalars: AdamwScalars;
+  /** Of what the step will make of it. */
+  readonly bounds: AdamwBounds;
+}
+
+export function hostStep(options: GraphOptions): HostStep {
+  const { shapes } = options.model;
+  const kinds: Kind[] = ["weights", "moment1", "moment2"];
+  if (hasTeacher(options.objective)) kinds.push("teacher");
+  /** Arrays that nobody else holds. */
+  const own = new WeakSet<Value>();
+  /** Of the parameters that this made, by their array of weights. */
+  const known = new WeakMap<Value, AdamwBounds>();
+
+  /** The record with arrays in it that may be written to. */
+  const writable = (values: Record<string, Value>, inPlace: boolean): Record<string, Value> => {
+    const copies: Record<string, Value> = {};
+    for (const [name, shape] of Object.entries(shapes))
+      for (const kind of kinds) {
+        const value = values[`${kind}/${name}`]!;
+        if (!inPlace || !own.has(value)) copies[`${kind}/${name}`] = copyOf(value, shape);
+      }
+    for (const copy of Object.values(copies)) own.add(copy);
+    return inPlace ? Object.assign(values, copies) : { ...values, ...copies };
+  };
+
+  return {
+    apply: async ({ values, gradients, scalars, inPlace }) => {
+      const dry = currentDryRun();
+      if (dry !== undefined) {
+        sweepDry(dry, shapes, kinds.length);
+        return { values: writable(values, inPlace), gradNorm: 0, weightNorm: 0 };
+      }
+      const squares = await gradientSquares(gradients, shapes);
+      const gradNorm = normOf([...squares.values()]);
+      if (!Number.isFinite(gradNorm)) return { values, gradNorm, weightNorm: Number.NaN };
+      const before = await parametersOf({ values, gradients, scalars }, squares, options, known);
+      if (!isSurelyFinite(before)) {
+        const weightNorm = normOf(before.map((own) => adamwInPlace(own.arrays, own.scalars, false)));
+        if (!Number.isFinite(weightNorm)) return { values, gradNorm, weightNorm };
+      }
+      const next = writable(values, inPlace);
+      const stepped: number[] = [];
+      for (const { name, arrays, scalars, bounds } of before) {
+        const mine = Object.fromEntries(kinds.map((kind) => [kind, next[`${kind}/${name}`]]));
+        const newSquares = adamwInPlace({ ...arrays, ...mine }, scalars, true);
+        known.set(next[`weights/${name}`]!, { ...bounds, weights: Math.sqrt(newSquares) });
+        stepped.push(newSquares);
+      }
+      return { values: next, gradNorm, weightNorm: normOf(stepped) };
+    },
+    lend: (values) => {
+      for (const value of values) own.delete(value);
+    },
+  };
+}
+
+/** As a sum in float32 would have it: beyond that range it is Infinity. */
+function normOf(squares: readonly number[]): number {
+  const sum = squares.reduce((a, b) => a + b, 0);
+  return sum <= LARGEST ? Math.sqrt(sum) : Number.isNaN(sum) ? Number.NaN : Number.POSITIVE_INFINITY;
+}
+
+const sizeOf = (shape: readonly number[]): number => shape.reduce((a, b) => a * b, 1);
+
+function copyOf(value: Value, shape: readonly number[]): Value {
+  const dry = currentDryRun();
+  if (dry !== undefined) return dry.value({ shape, dtype: "float32" }, true);
+  const data = "data" in value ? (value.data as Float32Array) : (value as Float32Array);
+  return data.slice();
+}
+
+async function gradientSquares(gradients: Values, shapes: Shapes): Promise<Map<string, number>> {
+  const squares = new Map<string, number>();
+  for (const name of Object.keys(shapes))
+    squares.set(name, sumOfSquares((await hostArray(gradients[`gradients/${name}`]!)) as Float32Array));
+  return squares;
+}
+
+async function parametersOf(
+  { values, gradients, scalars }: Omit<ApplyRequest, "inPlace">,
+  squares: ReadonlyMap<string, number>,
+  { model, optimizer }: GraphOptions,
+  known: WeakMap<Value, AdamwBounds>,
+): Promise<Parameter[]> {
+  const gradNorm = normOf([...squares.values()]);
+  const clip = optimizer.clip_norm === null ? 1 : Math.min(optimizer.clip_norm / (gradNorm + 1e-6), 1);
+  const parameters: Parameter[] = [];
+  for (const [name, shape] of Object.entries(model.shapes)) {
+    const read = async (key: string): Promise<Float32Array> =>
+      (await hostArray(values[key] ?? gradients[key]!)) as Float32Array;
+    const arrays = {
+      weights: await read(`weights/${name}`),
+      gradients: await read(`gradients/${name}`),
+      moment1: await read(`moment1/${name}`),
+      moment2: await read(`moment2/${name}`),
+      teacher: values[`teacher/${name}`] === undefined ? null : await read(`teacher/${name}`),
+    };
+    const own: AdamwScalars = {
+      lr: scalars.adamw_lr!,
+      betas: optimizer.betas,
+      correction1: scalars.correction1!,
+      correction2: scalars.correction2!,
+      clip,
+      decay: decayOf(optimizer, shape),
+      teacherRate: scalars.teacher_rate ?? 0,
+    };
+    const before = known.get(values[`weights/${name}`]!) ?? boundsOf(arrays);
+    parameters.push({
+      name,
+      arrays,
+      scalars: own,
+      bounds: boundsAfter(before, Math.sqrt(squares.get(name)!), own),
+    });
+  }
+  return parameters;
+}
+
+const boundsOf = ({ weights, moment1, moment2 }: AdamwArrays): AdamwBounds => ({
+  weights: largestOf(weights),
+  moment1: largestOf(moment1),
+  moment2: largestOf(moment2),
+});
+
+/** Told from bounds alone; a step that is not sure to be finite has to be tried. */
+const isSurelyFinite = (parameters: readonly Parameter[]): boolean =>
+  parameters.reduce((sum, { arrays, bounds }) => sum + arrays.weights.length * bounds.weights ** 2, 0) <=
+    LARGEST && parameters.every(({ bounds }) => bounds.moment1 <= LARGEST && bounds.moment2 <= LARGEST);
+
+/** Bytes that a step moves: gradients read for their norm, then all read and the state written. */
+function sweepDry(dry: DryRun, shapes: Shapes, kinds: number): void {
+  for (const shape of Object.values(shapes)) dry.swept(4 * sizeOf(shape) * (1 + (kinds + 1) + kinds));
+}
