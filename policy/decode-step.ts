@@ -7,25 +7,30 @@ import type { DecoderConfig } from "./config.js";
 import { applyRope, type KeyValue, MASKED, type Weights } from "./decoder.js";
 import { loraA, loraB, loraScale } from "./lora.js";
 import { ropeTables } from "./rope.js";
+import { linear, linearOfProduct, product, stored, storedShape, type WeightLayout } from "./step-products.js";
 
 /**
  * Shapes of the weights as `decodeStep` wants them. Per layer one matrix for query, key and value; the weight of each
  * RMSNorm stands in the matrix after it, and the 1 / sqrt(E) of the scores in the queries.
  */
-export function decodingShapes(config: DecoderConfig): Record<string, number[]> {
+export function decodingShapes(
+  config: DecoderConfig,
+  layout: WeightLayout = "rows",
+): Record<string, number[]> {
   const { width, headDim, heads, keyValueHeads } = config;
   const projected = (heads + 2 * keyValueHeads) * headDim;
+  const matrix = (out: number, from: number): number[] => storedShape(layout, [out, from]);
   const shapes: Record<string, number[]> = { embedding: [config.vocabulary, width] };
   for (let layer = 0; layer < config.layers; layer++) {
-    shapes[`${layer}.qkv`] = [projected, width];
+    shapes[`${layer}.qkv`] = matrix(projected, width);
     if (config.queryKeyValueBias) shapes[`${layer}.qkv_bias`] = [projected];
     if (config.queryKeyNorm) shapes[`${layer}.query_key_norm`] = [heads + keyValueHeads, headDim];
-    shapes[`${layer}.out`] = [width, heads * headDim];
-    shapes[`${layer}.gate`] = [config.feedForward, width];
-    shapes[`${layer}.up`] = [config.feedForward, width];
-    shapes[`${layer}.down`] = [width, config.feedForward];
+    shapes[`${layer}.out`] = matrix(width, heads * headDim);
+    shapes[`${layer}.gate`] = matrix(config.feedForward, width);
+    shapes[`${layer}.up`] = matrix(config.feedForward, width);
+    shapes[`${layer}.down`] = matrix(width, config.feedForward);
   }
-  shapes.head = [config.vocabulary, width];
+  shapes.head = matrix(config.vocabulary, width);
   return shapes;
 }
 
@@ -39,12 +44,17 @@ function withAdapter(weights: Weights, name: string, { lora }: DecoderConfig): t
 }
 
 /** The weights as `decodeStep` wants them, from their Hugging Face names. */
-export function decodingWeights(weights: Weights, config: DecoderConfig): Record<string, tf.Tensor> {
+export function decodingWeights(
+  weights: Weights,
+  config: DecoderConfig,
+  layout: WeightLayout = "rows",
+): Record<string, tf.Tensor> {
   const { heads, keyValueHeads, headDim } = config;
   const scale = 1 / Math.sqrt(headDim);
   const at = (layer: number, name: string): tf.Tensor => weights[`model.layers.${layer}.${name}`]!;
   const matrix = (layer: number, name: string): tf.Tensor =>
     withAdapter(weights, `model.layers.${layer}.${name}`, config);
+  const keep = (weight: tf.Tensor): tf.Tensor => stored(weight, layout);
   const embedding = weights["model.embed_tokens.weight"]!;
   const prepared: Record<string, tf.Tensor> = { embedding };
   for (let layer = 0; layer < config.layers; layer++) {
@@ -53,7 +63,7 @@ export function decodingWeights(weights: Weights, config: DecoderConfig): Record
     const joined = (of: (name: string) => tf.Tensor): tf.Tensor =>
       tf.concat([tf.mul(of("self_attn.q_proj"), queryScale), of("self_attn.k_proj"), of("self_attn.v_proj")]);
     const matrices = joined((name) => matrix(layer, name));
-    prepared[`${layer}.qkv`] = tf.mul(matrices, at(layer, "input_layernorm.weight"));
+    prepared[`${layer}.qkv`] = keep(tf.mul(matrices, at(layer, "input_layernorm.weight")));
     if (config.queryKeyValueBias) prepared[`${layer}.qkv_bias`] = joined((name) => at(layer, `${name}.bias`));
     if (config.queryKeyNorm) {
       const repeated = (name: string, count: number): tf.Tensor =>
@@ -64,31 +74,14 @@ export function decodingWeights(weights: Weights, config: DecoderConfig): Record
       ]);
     }
     const afterAttention = at(layer, "post_attention_layernorm.weight");
-    prepared[`${layer}.out`] = matrix(layer, "self_attn.o_proj");
-    prepared[`${layer}.gate`] = tf.mul(matrix(layer, "mlp.gate_proj"), afterAttention);
-    prepared[`${layer}.up`] = tf.mul(matrix(layer, "mlp.up_proj"), afterAttention);
-    prepared[`${layer}.down`] = matrix(layer, "mlp.down_proj");
+    prepared[`${layer}.out`] = keep(matrix(layer, "self_attn.o_proj"));
+    prepared[`${layer}.gate`] = keep(tf.mul(matrix(layer, "mlp.gate_proj"), afterAttention));
+    prepared[`${layer}.up`] = keep(tf.mul(matrix(layer, "mlp.up_proj"), afterAttention));
+    prepared[`${layer}.down`] = keep(matrix(layer, "mlp.down_proj"));
   }
-  prepared.head = tf.mul(weights["lm_head.weight"] ?? embedding, weights["model.norm.weight"]!);
+  prepared.head = keep(tf.mul(weights["lm_head.weight"] ?? embedding, weights["model.norm.weight"]!));
   return prepared;
 }
-
-/** x [1, in] times W [out, in], transposed: [1, out, 1]. A CPU has a kernel for it that reads the weights just once. */
-const productOfOne = (weight: tf.Tensor, x: tf.Tensor): tf.Tensor =>
-  tf.reshape(tf.matMul(x as tf.Tensor2D, weight as tf.Tensor2D, false, true), [1, weight.shape[0]!, 1]);
-
-/**
- * W x^T for x [S, in] and W [out, in]: [1, out, S]. A CPU packs the right operand of a product before it multiplies; this
- * way round that is the small one. The leading 1 keeps ONNX Runtime from turning the product round again.
- */
-const productByColumn = (weight: tf.Tensor, x: tf.Tensor): tf.Tensor =>
-  x.shape[0] === 1 ? productOfOne(weight, x) : tf.matMul(weight, tf.expandDims(x, 0), false, true);
-
-/** [1, out, S] to [S, out]. */
-const byRow = (x: tf.Tensor): tf.Tensor => tf.reshape(tf.transpose(x, [0, 2, 1]), [x.shape[2]!, x.shape[1]!]);
-
-/** x [S, in] times W [out, in], transposed: [S, out]. */
-const linear = (x: tf.Tensor, weight: tf.Tensor): tf.Tensor => byRow(productByColumn(weight, x));
 
 /** x / sqrt(mean(x^2) + epsilon) over the last axis. */
 function normalized(x: tf.Tensor, epsilon: number): tf.Tensor {
@@ -98,6 +91,7 @@ function normalized(x: tf.Tensor, epsilon: number): tf.Tensor {
 /** What is the same for every layer of a step. */
 interface StepContext {
   readonly config: DecoderConfig;
+  readonly layout: WeightLayout;
   readonly slots: number;
   /** [S, 1, E] */
   readonly cos: tf.Tensor;
@@ -106,7 +100,12 @@ interface StepContext {
   readonly mask: tf.Tensor;
 }
 
-function stepContext(positions: tf.Tensor1D, length: number, config: DecoderConfig): StepContext {
+function stepContext(
+  positions: tf.Tensor1D,
+  length: number,
+  config: DecoderConfig,
+  layout: WeightLayout,
+): StepContext {
   const slots = positions.shape[0];
   const tables = ropeTables(config, length);
   const atPosition = (table: Float32Array): tf.Tensor =>
@@ -115,6 +114,7 @@ function stepContext(positions: tf.Tensor1D, length: number, config: DecoderConf
   const bias = tf.mul(tf.sub(1, tf.cast(isBefore, "float32")), MASKED);
   return {
     config,
+    layout,
     slots,
     cos: atPosition(tables.cos),
     sin: atPosition(tables.sin),
@@ -127,10 +127,10 @@ function newHeads(
   x: tf.Tensor,
   weights: Weights,
   layer: number,
-  { config, slots, cos, sin }: StepContext,
+  { config, layout, slots, cos, sin }: StepContext,
 ): { query: tf.Tensor } & KeyValue {
   const { heads, keyValueHeads, headDim } = config;
-  const projected = linear(x, weights[`${layer}.qkv`]!);
+  const projected = linear(x, weights[`${layer}.qkv`]!, layout);
   const bias = weights[`${layer}.qkv_bias`];
   const byHead = tf.reshape(bias ? tf.add(projected, bias) : projected, [
     slots,
@@ -163,7 +163,7 @@ function attend(
 
 /**
  * One token of every slot, against the cache of the tokens before it.
- * @param weights - of `decodingWeights`
+ * @param weights - of `decodingWeights`, in this layout
  * @param ids - [S] int32, the token each slot has just received
  * @param positions - [S] int32, its position, less than C; cache entries at and after it are ignored, if finite
  * @param cache - per layer, keys and values [S, K, C, E]
@@ -175,27 +175,33 @@ export function decodeStep(
   positions: tf.Tensor1D,
   cache: readonly KeyValue[],
   config: DecoderConfig,
+  layout: WeightLayout = "rows",
 ): { logits: tf.Tensor2D; keyValues: KeyValue[] } {
-  const context = stepContext(positions, cache[0]!.key.shape[2]!, config);
+  const context = stepContext(positions, cache[0]!.key.shape[2]!, config, layout);
   const keyValues: KeyValue[] = [];
   let x = tf.gather(weights.embedding!, ids); // [S, D]
   cache.forEach((past, layer) => {
     const matrix = (name: string): tf.Tensor => weights[`${layer}.${name}`]!;
     const heads = newHeads(normalized(x, config.normEpsilon), weights, layer, context);
     keyValues.push({ key: heads.key, value: heads.value });
-    const afterAttention = tf.add(x, linear(attend(heads, past, context), matrix("out")));
+    const afterAttention = tf.add(x, linear(attend(heads, past, context), matrix("out"), layout));
     const normed = normalized(afterAttention, config.normEpsilon);
-    const gate = productByColumn(matrix("gate"), normed); // [1, F, S]
-    const gated = tf.mul(tf.mul(gate, tf.sigmoid(gate)), productByColumn(matrix("up"), normed));
-    const isOne = gated.shape[2] === 1;
-    const down = isOne ? productOfOne(matrix("down"), byRow(gated)) : tf.matMul(matrix("down"), gated);
-    x = tf.add(afterAttention, byRow(down));
+    const gate = product(matrix("gate"), normed, layout);
+    const gated = tf.mul(tf.mul(gate, tf.sigmoid(gate)), product(matrix("up"), normed, layout));
+    x = tf.add(afterAttention, linearOfProduct(gated, matrix("down"), layout));
   });
-  return { logits: linear(normalized(x, config.normEpsilon), weights.head!) as tf.Tensor2D, keyValues };
+  const logits = linear(normalized(x, config.normEpsilon), weights.head!, layout) as tf.Tensor2D;
+  return { logits, keyValues };
 }
 
 /** Shapes and type of `decodingWeights` as inputs of a compiled function. */
-export const decodingSpecs = (config: DecoderConfig): Record<string, { shape: number[]; dtype: "float32" }> =>
+export const decodingSpecs = (
+  config: DecoderConfig,
+  layout: WeightLayout = "rows",
+): Record<string, { shape: number[]; dtype: "float32" }> =>
   Object.fromEntries(
-    Object.entries(decodingShapes(config)).map(([name, shape]) => [name, { shape, dtype: "float32" }]),
+    Object.entries(decodingShapes(config, layout)).map(([name, shape]) => [
+      name,
+      { shape, dtype: "float32" },
+    ]),
   );

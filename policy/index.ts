@@ -39,6 +39,7 @@ export { mappedWeights } from "./mapped-weights.js";
 export { ropeTables } from "./rope.js";
 export { heldWeights, namedTensors, policyFiles, savedTypes, writePolicy } from "./save-folder.js";
 export { scoreIds } from "./score.js";
+export type { WeightLayout } from "./step-products.js";
 export { STORED_TYPES, type StoredType } from "./stored-type.js";
 export type { ChatMessage, PolicyTokenizer } from "./tokenizer.js";
 export { createTokenizer, readTokenizer } from "./tokenizer.js";

@@ -9,6 +9,7 @@ import {
 } from "../tensor/index.js";
 import {
   layOutFunction,
+  layoutFor,
   type Specs,
   standingStepFunction,
   standingStepSpecs,
@@ -71,12 +72,13 @@ function graphsByShape(
 /** Steps on a copy of the weights that is laid out for them: the fastest, for a policy that is small. */
 export async function laidOutSteps(runner: RunnerOptions): Promise<StepGraphs> {
   const { config, shape, provider, threads } = runner;
-  const graphs = graphsByShape(runner, stepFunction(config), (own) => stepSpecs(config, own));
-  const layOut = await compile(layOutFunction(config), weightSpecs(config), {
+  const layout = layoutFor(provider, shape.slots);
+  const graphs = graphsByShape(runner, stepFunction(config, layout), (own) => stepSpecs(config, own, layout));
+  const layOut = await compile(layOutFunction(config, layout), weightSpecs(config), {
     provider,
     deterministic: true,
     name: "lay out weights",
-    keepOnDevice: Object.keys(decodingSpecs(config)),
+    keepOnDevice: Object.keys(decodingSpecs(config, layout)),
     ...(threads === undefined ? {} : { threads }),
   });
   let laidOut: Values = {};

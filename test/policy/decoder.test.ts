@@ -17,6 +17,8 @@ import {
   readDecoderConfig,
   readWeights,
 } from "../../policy/index.js";
+import { linear, stored, storedShape } from "../../policy/step-products.js";
+import { compile } from "../../tensor/index.js";
 
 /** Tiny checkpoints with numbers of an independent float64 implementation: see test/vectors/README.md. */
 interface Expected {
@@ -131,4 +133,30 @@ describe.each(["llama", "qwen2", "qwen3"])("a %s checkpoint", (family) => {
     }
     expect(written).toEqual(expected.greedy);
   });
+});
+
+test.each([
+  { out: 64, width: 4096 }, // divided into blocks of 32
+  { out: 70, width: 4096 }, // 32 does not divide it
+  { out: 6, width: 8 },
+])("a weight of $out x $width gives the same products in every layout", async ({ out, width }) => {
+  const weight = tf.randomNormal([out, width], 0, 1, "float32", 1);
+  const rows = tf.randomNormal([3, width], 0, 1, "float32", 2) as tf.Tensor2D;
+  const all = tf.matMul(rows, weight as tf.Tensor2D, false, true).dataSync();
+  for (const layout of ["rows", "blocks"] as const) {
+    expect(stored(weight, layout).shape).toEqual(storedShape(layout, [out, width]));
+    for (const count of [1, 3]) {
+      // Compiled: tfjs's own backends do not broadcast both operands.
+      const run = await compile(
+        (inputs) => ({ product: linear(inputs.x!, stored(inputs.weight!, layout), layout) }),
+        { x: { shape: [count, width], dtype: "float32" }, weight: { shape: [out, width], dtype: "float32" } },
+        { provider: "cpu", threads: 1 },
+      );
+      const x = rows.dataSync().slice(0, count * width) as Float32Array;
+      const { product } = await run.run({ x, weight: weight.dataSync() as Float32Array });
+      await run.dispose();
+      expect(run.outputs.product!.shape).toEqual([count, out]);
+      expect(worstDifference(product as Float32Array, [...all.slice(0, count * out)])).toBeLessThan(1e-3);
+    }
+  }
 });

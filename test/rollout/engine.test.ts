@@ -85,7 +85,8 @@ describe.each(["llama", "qwen2", "qwen3"])("the sampler with a %s policy", (fami
 
   test.each([
     { slots: 4 },
-    { slots: 1 }, // whose products are those of a vector
+    { slots: 3 }, // multiplied one by one
+    { slots: 1 },
   ])("records log-probs that the policy's own scoring gives within 1e-4, $slots slots", async ({ slots }) => {
     const { config, weights, engine } = await open(family, slots);
     const { sequences } = await run(engine, [group(0, [7, 18, 49], [0, 1, 2]), group(1, [4], [0, 1])]);
