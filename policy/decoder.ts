@@ -4,6 +4,7 @@
  * Shapes: B rows, T tokens, D width, H query heads, K key/value heads, G = H / K, E head width, V vocabulary.
  */
 import * as tf from "@tensorflow/tfjs-core";
+import { blockedAttention, largestBlock, queryBlocks } from "./blocked-attention.js";
 import type { DecoderConfig } from "./config.js";
 import { loraA, loraB, loraScale } from "./lora.js";
 import { ropeTables } from "./rope.js";
@@ -108,19 +109,19 @@ export interface PositionTables<T> {
   readonly cos: T;
   /** [T, 1, E] */
   readonly sin: T;
-  /** [T, T]: 0 on and below the diagonal, MASKED above. */
+  /** [C, T]: of the last C queries of a row, as many as a block has; all T of a row that is not cut into blocks. */
   readonly mask: T;
 }
 
 export const positionTables = (length: number, config: DecoderConfig): PositionTables<Float32Array> => ({
   ...ropeTables(config, length),
-  mask: causalMask(length),
+  mask: causalMask(length, largestBlock(length)),
 });
 
 export const positionTableShapes = (length: number, config: DecoderConfig): PositionTables<number[]> => ({
   cos: [length, 1, config.headDim],
   sin: [length, 1, config.headDim],
-  mask: [length, length],
+  mask: [largestBlock(length), length],
 });
 
 /**
@@ -140,10 +141,16 @@ export function causalAttention(
       tf.transpose(tf.reshape(x, [rows, length, count, headDim]), [0, 2, 1, 3]);
     const turn = (x: tf.Tensor, count: number): tf.Tensor =>
       applyRope(tf.reshape(x, [rows, length, count, headDim]), cos, sin);
-    const q = byHead(turn(query, heads), heads); // [B, H, T, E]
+    const turned = turn(query, heads); // [B, T, H, E]
     const k = byHead(turn(key, keyValueHeads), keyValueHeads); // [B, K, T, E]
     const v = byHead(value, keyValueHeads);
     keyValues.push({ key: k, value: v });
+    if (queryBlocks(length).length > 1) {
+      const scaled = tf.mul(turned, 1 / Math.sqrt(headDim));
+      const mixed = blockedAttention({ query: scaled, key: k, value: v }, mask);
+      return tf.reshape(mixed, [rows * length, heads * headDim]);
+    }
+    const q = tf.transpose(turned, [0, 2, 1, 3]); // [B, H, T, E]
     const shared = heads / keyValueHeads;
     const grouped = tf.reshape(q, [rows, keyValueHeads, shared * length, headDim]); // [B, K, G * T, E]
     const scores = tf.mul(tf.matMul(grouped, k, false, true), 1 / Math.sqrt(headDim));
@@ -185,10 +192,11 @@ function constantTables(length: number, config: DecoderConfig): PositionTables<t
   };
 }
 
-/** [T, T]: 0 on and below the diagonal, MASKED above. */
-export function causalMask(length: number): Float32Array {
-  const mask = new Float32Array(length * length);
-  for (let row = 0; row < length; row++) mask.fill(MASKED, row * length + row + 1, (row + 1) * length);
+/** The last `rows` rows of [T, T]: 0 on and below the diagonal, MASKED above. */
+export function causalMask(length: number, rows = length): Float32Array {
+  const mask = new Float32Array(rows * length);
+  for (let row = 0; row < rows; row++)
+    mask.fill(MASKED, row * length + (length - rows) + row + 1, (row + 1) * length);
   return mask;
 }
 
