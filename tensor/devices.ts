@@ -3,12 +3,15 @@ import { existsSync, readdirSync, readFileSync } from "node:fs";
 import { createRequire } from "node:module";
 import { availableParallelism, cpus } from "node:os";
 import { dirname, join } from "node:path";
+import * as tf from "@tensorflow/tfjs-core";
 import * as ort from "onnxruntime-node";
+import { ConfigError } from "../core/index.js";
 import { cast } from "./arithmetic.js";
-import type { Provider } from "./compile.js";
+import { compile, type Provider } from "./compile.js";
 import { TENSORFLOW_PACKAGES } from "./eager.js";
 import { Graph, PLAIN_DIALECT } from "./graph.js";
 import { encodeModel } from "./onnx.js";
+import { disposeValues } from "./values.js";
 
 /** Where Debian's `chromium` package puts SwiftShader, a Vulkan driver that computes on the CPU. */
 const SWIFTSHADER = "/usr/lib/chromium/vk_swiftshader_icd.json";
@@ -42,6 +45,25 @@ async function tryOut(provider: "webgpu" | "cuda", half = false): Promise<Refusa
     return o0?.data[0] === 2 ? null : "it computes wrong numbers";
   } catch (error) {
     return String(error); // no such device, driver or library here: an answer, not an error
+  }
+}
+
+/** Whether webgpu makes a buffer as large as this; nothing is sent there. ONNX Runtime does not tell the GPU's limits. */
+export async function hasBuffersOf(bytes: number): Promise<boolean> {
+  const length = Math.ceil(bytes / 4);
+  const zeros = await compile(
+    ({ zero }) => ({ zeros: tf.broadcastTo(zero!, [length]) }),
+    { zero: { shape: [1], dtype: "float32" } },
+    { provider: "webgpu", keepOnDevice: ["zeros"], name: "largest buffer" },
+  );
+  try {
+    disposeValues(Object.values(await zeros.run({ zero: Float32Array.of(0) })));
+    return true;
+  } catch (error) {
+    if (error instanceof ConfigError) return false;
+    throw error;
+  } finally {
+    await zeros.dispose();
   }
 }
 

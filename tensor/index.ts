@@ -8,6 +8,7 @@ export {
 } from "./compile.js";
 export {
   availableProviders,
+  hasBuffersOf,
   hasHalfPrecision,
   isSoftwareVulkan,
   type ProviderState,
@@ -24,6 +25,7 @@ export {
 } from "./differentiate.js";
 export { currentDryRun, DryRun, type DryStage, whileDry } from "./dry-run.js";
 export { useTensorflowBackend } from "./eager.js";
+export { tooSmallBuffers } from "./gpu-refusal.js";
 export type { GraphCost } from "./graph-cost.js";
 export { dequantizedRows, INT8_BLOCK, int8Blocks, quantizedRows } from "./int8-blocks.js";
 export { placeOn } from "./place.js";

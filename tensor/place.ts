@@ -4,6 +4,7 @@ import { cast } from "./arithmetic.js";
 import { readTensor, SharedSession } from "./buffer-tensor.js";
 import type { Provider } from "./compile.js";
 import { currentDryRun } from "./dry-run.js";
+import { gpuRefusal } from "./gpu-refusal.js";
 import { Graph, PLAIN_DIALECT } from "./graph.js";
 import { encodeModel } from "./onnx.js";
 import { reportTransfer } from "./transfers.js";
@@ -51,7 +52,9 @@ async function upload(name: string, spec: TensorSpec, value: Value): Promise<Dev
   const session = await uploader(spec);
   const data = await readValue(value);
   reportTransfer("upload", "in", name, data);
-  const { o0 } = await session.session.run({ i0: hostTensor(data, spec) });
+  const { o0 } = await session.session.run({ i0: hostTensor(data, spec) }).catch((error: unknown) => {
+    throw gpuRefusal(error);
+  });
   return session.buffer(spec, o0!);
 }
 

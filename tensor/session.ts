@@ -3,6 +3,7 @@ import { availableParallelism } from "node:os";
 import * as ort from "onnxruntime-node";
 import { InfrastructureError } from "../core/index.js";
 import { BufferTensor, SharedSession } from "./buffer-tensor.js";
+import { gpuRefusal } from "./gpu-refusal.js";
 import type { OnnxModel } from "./onnx.js";
 import { collectProfile } from "./profile.js";
 import { reportTransfer } from "./transfers.js";
@@ -123,7 +124,9 @@ async function runSession(
   const tensors = Object.entries(signature.inputs).map(
     ([name, spec], i) => [`i${i}`, feedTensor(by, name, spec, feeds[name]!)] as const,
   );
-  const results = await shared.session.run(Object.fromEntries(tensors));
+  const results = await shared.session.run(Object.fromEntries(tensors)).catch((error: unknown) => {
+    throw options.provider === "webgpu" ? gpuRefusal(error) : error;
+  });
   return Object.fromEntries(
     Object.entries(signature.outputs).map(([name, spec], i) => {
       const tensor = results[`o${i}`]!;

@@ -1,7 +1,10 @@
-import { mkdtempSync, readFileSync, rmSync } from "node:fs";
+import { mkdirSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { afterAll, beforeAll, describe, expect, test } from "vitest";
+import { loadRunConfig } from "../../coordinator/config.js";
+import { checkPlan } from "../../coordinator/plan/check.js";
+import { isSoftwareVulkan } from "../../tensor/index.js";
 import { isWebgpuHere } from "../tensor/webgpu.js";
 import { prepareRun } from "./small-policy.js";
 import { rollouts, stepRows, train } from "./training-process.js";
@@ -55,6 +58,22 @@ describe.skipIf(!(await isWebgpuHere()))("a run on policy.device: webgpu", () =>
       for (const gap of gaps) expect(gap).toBeLessThan(1e-4);
       const environment = JSON.parse(readFileSync(join(split, "environment.json"), "utf8")) as unknown;
       expect(environment).toMatchObject({ provider: learner, sampler });
+    },
+  );
+
+  test.skipIf(!isSoftwareVulkan())(
+    "is refused before weights are read where the GPU has no buffer for the embedding (skipped on a real GPU: it may have)",
+    async () => {
+      const wide = join(root, "wide");
+      mkdirSync(wide);
+      const shape = { model_type: "llama", hidden_size: 2048, intermediate_size: 64, num_hidden_layers: 1 };
+      const words = { num_attention_heads: 16, vocab_size: 151_936, tie_word_embeddings: true };
+      writeFileSync(join(wide, "config.json"), JSON.stringify({ ...shape, ...words }));
+      const sets = [`policy.path=${wide}`, "policy.device=webgpu", "policy.lora.rank=4"];
+      // 151,936 x 2,048 numbers of four bytes; SwiftShader's buffers end at 2^30.
+      await expect(checkPlan(loadRunConfig(file, sets))).rejects.toThrow(
+        /^policy\.device: need a GPU with buffers of 1\.16 GB: this one cannot make one, got "webgpu"\. policy\.precision: float16/,
+      );
     },
   );
 });

@@ -1,9 +1,12 @@
 import * as tf from "@tensorflow/tfjs-core";
 import { describe, expect, test } from "vitest";
+import { gpuRefusal } from "../../tensor/gpu-refusal.js";
 import {
   compile,
   type DeviceTensor,
   type HostArray,
+  hasBuffersOf,
+  isSoftwareVulkan,
   type TracedFunction,
   valueAndGradients,
 } from "../../tensor/index.js";
@@ -71,4 +74,33 @@ describe.skipIf(!(await isWebgpuHere()))("GPU buffers", () => {
     (b as DeviceTensor).dispose();
     await Promise.all([double.dispose(), addOne.dispose()]);
   });
+
+  test.skipIf(!isSoftwareVulkan())(
+    "a tensor larger than a buffer of the GPU is an error in the user's words, not zeros (skipped on a real GPU)",
+    async () => {
+      const length = 270_000_000; // SwiftShader's buffers end at 2^30 bytes
+      const large = await compile(
+        ({ x }) => ({ y: tf.broadcastTo(x!, [length]) }),
+        { x: { shape: [1], dtype: "float32" } },
+        { provider: "webgpu", keepOnDevice: ["y"] },
+      );
+      await expect(large.run({ x: Float32Array.of(1) })).rejects.toThrow(
+        /^policy\.device: need more memory on the GPU: a buffer could not be made there .*got "webgpu"/,
+      );
+      await large.dispose();
+      expect([await hasBuffersOf(4 * length), await hasBuffersOf(2 ** 20)]).toEqual([false, true]);
+    },
+  );
+});
+
+test("what webgpu says of a weight that no buffer of the GPU holds is told with both sizes", () => {
+  // As ONNX Runtime 1.30 said it of 1.08e9 bytes of a weight that was uploaded.
+  const said = new Error(
+    "WebGPU validation failed. Buffer size (1080000000) exceeds the max buffer size limit (1073741824).",
+  );
+  expect(String(gpuRefusal(said))).toMatch(
+    /policy\.device: need a GPU with buffers of 1\.01 GB: this one's hold at most 1\.00 GB, got "webgpu"\. policy\.precision: float16/,
+  );
+  const other = new Error("anything else");
+  expect(gpuRefusal(other)).toBe(other);
 });
