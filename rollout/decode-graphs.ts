@@ -82,7 +82,7 @@ export const namedKeyValues = (keyValues: readonly KeyValue[]): Record<string, t
     ]),
   );
 
-/** Prefill: ids [N, P] and the flat index of each last token [N] to logits [N, V] and keys and values [N, K, P, E]. */
+/** Prefill: ids [N, P] and the flat index of each last token [N], two at least, to their logits and keys and values [N, K, P, E]. */
 export const prefillFunction =
   (config: DecoderConfig): TracedFunction =>
   (inputs) => {
@@ -91,10 +91,17 @@ export const prefillFunction =
     return { logits: projectLogits(inputs, last), ...namedKeyValues(keyValues) };
   };
 
-export const prefillSpecs = (config: DecoderConfig, { promptLength }: RunnerShape): Specs => ({
+/** The head's products of a single row round differently: no prompt may be drawn from those for want of neighbours. */
+const LEAST_HEADS = 2;
+
+export const prefillSpecs = (
+  config: DecoderConfig,
+  { promptLength }: RunnerShape,
+  rows = PREFILL_ROWS,
+): Specs => ({
   ...weightSpecs(config),
-  ids: { shape: [PREFILL_ROWS, promptLength], dtype: "int32" },
-  last: { shape: [PREFILL_ROWS], dtype: "int32" },
+  ids: { shape: [rows, promptLength], dtype: "int32" },
+  last: { shape: [Math.max(rows, LEAST_HEADS)], dtype: "int32" },
 });
 
 /**

@@ -7,7 +7,7 @@ import type { DecoderConfig } from "../policy/index.js";
 import { disposeValues, type HostArray, type Provider, type Value } from "../tensor/index.js";
 import type { SlotDraw, StreamedToken } from "./sampling.js";
 
-/** Prompts prefilled in one call; short batches are padded, so every prompt runs in the same compiled shape. */
+/** Most prompts prefilled in one call. */
 export const PREFILL_ROWS = 4;
 
 export interface RunnerShape {
@@ -71,12 +71,13 @@ export interface Prefilled {
   release(): void;
 }
 
-/** Pads prompts to [PREFILL_ROWS, P] and finds where each one's last token stands in the flattened rows. */
+/** Pads prompts to [rows, P] and finds where each one's last token stands in the flattened rows. */
 export function padPrompts(
   prompts: readonly (readonly number[])[],
   promptLength: number,
+  rows = PREFILL_ROWS,
 ): { ids: Int32Array; last: Int32Array; lengths: number[] } {
-  const ids = new Int32Array(PREFILL_ROWS * promptLength);
+  const ids = new Int32Array(rows * promptLength);
   const last = new Int32Array(PREFILL_ROWS);
   prompts.forEach((prompt, row) => {
     if (prompt.length === 0 || prompt.length > promptLength) {

@@ -5,6 +5,7 @@ import { packageRoot } from "../../core/index.js";
 import {
   type DecoderConfig,
   type HostWeights,
+  initialWeights,
   type PolicyFolder,
   readDecoderConfig,
   readWeights,
@@ -113,6 +114,29 @@ test("a rollout's tokens and log-probs are the same bits alone and in a full mac
   const crowded = await run(engine, [...others.slice(0, 4), wanted, ...others.slice(4)]);
   expect(crowded.sequences.length).toBe(28);
   expect(crowded.sequences.find((sequence) => sequence.group === 5)).toEqual(alone);
+});
+
+test("a prompt that is prefilled alone, in pairs or among four gives the same bits", async () => {
+  const shape = { slots: 4, promptLength: 256, cacheLength: 264 };
+  // Large enough that each number of prompts has a graph of its own.
+  const sizes = { width: 128, feedForward: 768, vocabulary: 2048, layers: 1 };
+  const config = { ...readDecoderConfig(folderOf("llama")), ...sizes };
+  const engine = await createEngine({ config, shape, provider: "cpu", threads: 1 });
+  opened.push(engine);
+  engine.setWeights(initialWeights(config, 1, { embeddingStd: 0.5, matrixScale: 1 }));
+  const prompt = (index: number): GroupRequest =>
+    group(
+      index,
+      Array.from({ length: 256 - 9 * index }, (_, i) => (i * 7 + index) % 2000),
+    );
+  const [alone] = (await run(engine, [prompt(0)], { stopIds: [] })).sequences;
+  expect(alone!.completionIds.length).toBe(8);
+  for (const count of [2, 3, 4]) {
+    const groups = Array.from({ length: count }, (_, index) => prompt(index));
+    const { sequences } = await run(engine, groups, { stopIds: [] });
+    expect(sequences.length).toBe(count);
+    expect(sequences.find((sequence) => sequence.group === 0)).toEqual(alone);
+  }
 });
 
 test.each(["llama", "qwen2", "qwen3"])(
