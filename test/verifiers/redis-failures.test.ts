@@ -102,6 +102,20 @@ describe("a worker", () => {
     expect(await leaveAll(place, [slow])).toEqual([]);
   });
 
+  test("stopped past its lock with no other there: its program counts once, and nothing is left when all leave", async () => {
+    const place = await newPlace();
+    const slow = await startWorker(place.url, "slow", ["--workers", "1"]);
+    const pool = await client(place.url);
+    const program = "sleep 1; echo ok";
+    const verdict = pool.verify({ id: "s", task: silent, language: "bash", program });
+    await until("it is being judged", () => pool.stats().running === 1);
+    slow.child.kill("SIGSTOP");
+    await sleep(2500); // its lock lasts 2 s
+    slow.child.kill("SIGCONT");
+    expect(await verdict).toMatchObject({ status: "accepted" });
+    expect(await leaveAll(place, [slow])).toEqual([]);
+  });
+
   test("whose own machinery fails a program: it is sent again as often as allowed, then infrastructure with the reason", async () => {
     const folder = mkdtempSync("/var/tmp/redis-tools-");
     const tool = join(folder, "tool");

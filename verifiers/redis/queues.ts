@@ -50,8 +50,19 @@ export async function renewQueues(redis: Redis, names: Names, queues: readonly s
   await pipeline.exec();
 }
 
-/** For the last one out. Who comes in the meantime finds its jobs missing and sends them again. */
+/** Ids of the jobs that a queue still holds: of a worker that was silent past its lock, and whose client has left. */
+async function jobsLeft(redis: Redis, key: string): Promise<string[]> {
+  const lists = await Promise.all(
+    ["wait", "active", "paused"].map((name) => redis.lrange(`${key}:${name}`, 0, -1)),
+  );
+  return [...new Set([...lists.flat(), ...(await redis.smembers(`${key}:stalled`))])];
+}
+
+/** For the last one out, jobs and all. Who comes in the meantime finds its jobs missing and sends them again. */
 export async function removeQueues(redis: Redis, names: Names, queues: readonly string[]): Promise<void> {
-  const keys = queues.flatMap((queue) => QUEUE_KEYS.map((key) => `${names.queues}:${queue}:${key}`));
-  if (keys.length > 0) await redis.unlink(...keys);
+  for (const queue of queues) {
+    const jobs = await jobsLeft(redis, `${names.queues}:${queue}`);
+    const ofJobs = jobs.flatMap((id) => [jobKey(names, queue, id), `${jobKey(names, queue, id)}:lock`]);
+    await redis.unlink(...QUEUE_KEYS.map((key) => `${names.queues}:${queue}:${key}`), ...ofJobs);
+  }
 }
