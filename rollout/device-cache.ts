@@ -99,9 +99,9 @@ const emptyFunction =
       ]),
     );
 
-const assignSpecs = (config: DecoderConfig, shape: RunnerShape): Specs => {
+const assignSpecs = (config: DecoderConfig, shape: RunnerShape, rows: number): Specs => {
   const row = {
-    shape: [PREFILL_ROWS, config.keyValueHeads, shape.promptLength, config.headDim],
+    shape: [rows, config.keyValueHeads, shape.promptLength, config.headDim],
     dtype: "float32" as const,
   };
   const layers = Array.from({ length: config.layers }, (_, layer) => layer);
@@ -143,6 +143,9 @@ function stepGraphs(runner: RunnerOptions, options: CompileOptions) {
   };
 }
 
+/** Tokens of a prefill, beyond one prompt: a layer's attention scores are rows x heads x length x length. */
+const PREFILL_TOKENS = 2048;
+
 /** A cache that stays in device buffers: ids, positions and numbers to draw with go in, drawn tokens come out. */
 export async function createDeviceCache(runner: RunnerOptions): Promise<KeyValueCache> {
   const { config, shape, provider, threads, base } = runner;
@@ -151,13 +154,15 @@ export async function createDeviceCache(runner: RunnerOptions): Promise<KeyValue
     valueName(layer),
   ]).flat();
   const options = { provider, keepOnDevice: names, ...(threads === undefined ? {} : { threads }) };
-  const { last: _, ...promptSpecs } = prefillSpecs(config, shape);
+  const most = Math.floor(PREFILL_TOKENS / shape.promptLength);
+  const prefillRows = Math.max(1, Math.min(PREFILL_ROWS, most));
+  const { last: _, ...promptSpecs } = prefillSpecs(config, shape, prefillRows);
   const prefillGraph = await compile(devicePrefillFunction(config), promptSpecs, {
     ...options,
     name: "prefill",
   });
   const steps = stepGraphs(runner, options);
-  const assignGraph = await compile(assignFunction(config, shape), assignSpecs(config, shape), {
+  const assignGraph = await compile(assignFunction(config, shape), assignSpecs(config, shape, prefillRows), {
     ...options,
     name: "assign",
   });
@@ -184,7 +189,7 @@ export async function createDeviceCache(runner: RunnerOptions): Promise<KeyValue
   };
 
   return {
-    prefillRows: PREFILL_ROWS,
+    prefillRows,
     useWeights: async (next) => {
       releaseAll({ ...laidOut, ...placed });
       placed = await placeWeights(provider, next, config);
@@ -193,7 +198,7 @@ export async function createDeviceCache(runner: RunnerOptions): Promise<KeyValue
       laidOut = base === undefined ? await layOut.run(weights) : {};
     },
     prefill: async (prompts): Promise<Prefilled> => {
-      const { ids, lengths } = padPrompts(prompts, shape.promptLength);
+      const { ids, lengths } = padPrompts(prompts, shape.promptLength, prefillRows);
       const outputs = await prefillGraph.run({ ...weights, ids });
       const keyValues = names.map((name) => outputs[name]!);
       const width = shape.promptLength;

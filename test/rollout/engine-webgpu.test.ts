@@ -11,6 +11,7 @@ import {
   type SamplingEngine,
   type SamplingOptions,
   type SamplingProvider,
+  samplingCost,
 } from "../../rollout/index.js";
 import { placeOn, type Transfer, watchTransfers } from "../../tensor/index.js";
 import { isWebgpuHere } from "../tensor/webgpu.js";
@@ -33,10 +34,9 @@ describe.skipIf(!(await isWebgpuHere()))("the sampler on provider webgpu", () =>
   });
 
   const folderOf = (family: string): string => join(packageRoot, "test/vectors/policies", family);
-  const open = async (family: string, provider: SamplingProvider) => {
+  const open = async (family: string, provider: SamplingProvider, shape = runnerShape) => {
     const config = readDecoderConfig(folderOf(family));
     const weights = readWeights(folderOf(family), config);
-    const shape = runnerShape;
     const engine = await createEngine({ config, shape, provider, threads: 1 });
     engine.setWeights(weights);
     opened.push(engine);
@@ -69,6 +69,24 @@ describe.skipIf(!(await isWebgpuHere()))("the sampler on provider webgpu", () =>
       expect(sequence!.completionIds).toEqual(greedy);
     },
   );
+
+  test("prefills fewer prompts at once where they may be long, and draws the cpu's tokens", async () => {
+    const long = { slots: 2, promptLength: 520, cacheLength: 522 }; // three prompts at once
+    const [gpu, cpu] = [await open("qwen2", "webgpu", long), await open("qwen2", "cpu", long)];
+    const groups = [[5, 6, 7], [30]].map((promptIds, group) => ({
+      group,
+      randomKey: String(group),
+      promptIds,
+      samples: [0],
+    }));
+    const drawn = async ({ sample }: typeof gpu) =>
+      (await sample(groups, { stopIds: [], maxNewTokens: 2 }))
+        .sort((a, b) => a.group - b.group)
+        .map(({ completionIds }) => completionIds);
+    const tokens = await drawn(gpu);
+    expect(tokens.map(({ length }) => length)).toEqual([2, 2]);
+    expect(tokens).toEqual(await drawn(cpu));
+  });
 
   test("computes on a base as it stands, without a second copy", async () => {
     const folder = folderOf("qwen2");
@@ -166,4 +184,16 @@ describe.skipIf(!(await isWebgpuHere()))("the sampler on provider webgpu", () =>
       });
     });
   });
+});
+
+test("a prefill on a GPU is planned with fewer prompts the longer they may be: 2048 tokens, or one prompt", async () => {
+  const config = readDecoderConfig(join(packageRoot, "test/vectors/policies/llama"));
+  const rowsAt = async (promptLength: number): Promise<number> => {
+    const shape = { slots: 2, promptLength, cacheLength: promptLength + 8 };
+    const sampling = { temperature: 1, topP: 1, topK: 0 };
+    return (await samplingCost({ config, shape, provider: "webgpu" }, sampling)).prefillRows;
+  };
+  expect([await rowsAt(512), await rowsAt(513), await rowsAt(1024), await rowsAt(4096)]).toEqual([
+    4, 3, 2, 1,
+  ]);
 });
