@@ -20,6 +20,7 @@ import type { LearnerState, UpdateMetrics, UpdateRequest } from "../trainer/inde
 import { type MemoryPeaks, type MemoryStage, watchMemory } from "./memory-watch.js";
 import type * as worker from "./policy-worker.js";
 import type { OpenRequest, OpenSamplerRequest } from "./policy-worker.js";
+import type { StoredWeights } from "./stored-weights.js";
 import { unwrapped } from "./worker-failure.js";
 
 /**
@@ -95,8 +96,8 @@ const closeWorker = async (pool: Piscina): Promise<void> => {
 export interface SamplingHost extends Pick<PolicyHost, "sample" | "close"> {
   /** As `SamplingEngine.start`, on the sampler of this shape. */
   start(shape: RunnerShape, request: CompletionRequest, handlers: CompletionHandlers): StartedRequest;
-  /** Other weights: what has begun ends with those it began with. */
-  setWeights(weights: HostWeights): Promise<void>;
+  /** Other weights, those of files read by the thread itself: what has begun ends with those it began with. */
+  setWeights(weights: HostWeights | StoredWeights): Promise<void>;
   /** Closes it within a call, too, which then fails after the decoding step under way. */
   stop(): Promise<void>;
 }

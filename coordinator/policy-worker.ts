@@ -31,7 +31,12 @@ import {
   type UpdateMetrics,
   type UpdateRequest,
 } from "../trainer/index.js";
-import { type PlacedWeights, placeWeights, type StoredWeights } from "./stored-weights.js";
+import {
+  exchangeableWeights,
+  type PlacedWeights,
+  placeWeights,
+  type StoredWeights,
+} from "./stored-weights.js";
 import { type Answer, answered } from "./worker-failure.js";
 
 interface OpenPolicyRequest {
@@ -190,8 +195,9 @@ export const listen = ({ shape, port }: ListenCall): Promise<Answer<void>> =>
  * Other weights for a policy that is only sampled from, or another adapter where one is learned elsewhere; a completion that
  * has begun ends with the weights it began with.
  */
-export const setWeights = (weights: HostWeights): Promise<Answer<void>> =>
+export const setWeights = (given: HostWeights | StoredWeights): Promise<Answer<void>> =>
   answered(() => {
+    const weights = isStored(given) ? exchangeableWeights(given) : given;
     const { placed, engines, request } = current();
     const next = request.config.lora === undefined ? weights : { ...placed.weights, ...weights };
     current().placed = { ...placed, weights: next };

@@ -1,6 +1,6 @@
 /** A sampling thread for each model that is served. */
 import { InfrastructureError } from "../../core/index.js";
-import { type HostWeights, loadWeights, NonFinitePolicyError, readAdapter } from "../../policy/index.js";
+import { NonFinitePolicyError } from "../../policy/index.js";
 import type {
   CompletionHandlers,
   CompletionRequest,
@@ -46,7 +46,7 @@ export class Engines {
       canTake(engine, stored),
     );
     if (fitting !== undefined) {
-      await fitting.host.setWeights(finite(exchangeable(stored)));
+      await fitting.host.setWeights(stored);
       await this.#tryOut(fitting);
       this.#spare.delete(fitting);
       if (fitting !== current) this.release(model);
@@ -131,19 +131,4 @@ function canTake({ stored: compiled, failure }: Engine, { base, source }: Stored
     adapter !== null &&
     JSON.stringify(adapter.lora) === JSON.stringify(source.adapter?.lora)
   );
-}
-
-/** The weights themselves. @throws NonFinitePolicyError, so that those in use stay */
-function finite(weights: HostWeights): HostWeights {
-  const broken = Object.keys(weights).find((name) => !weights[name]!.every(Number.isFinite));
-  if (broken !== undefined) throw new NonFinitePolicyError(`${broken} is not finite`);
-  return weights;
-}
-
-/** What is not mapped: all weights with the adapter added in, or the adapter alone. */
-function exchangeable({ base, source }: StoredWeights): HostWeights {
-  const { config, adapter } = source;
-  if (base === null) return loadWeights(source);
-  if (adapter === null) throw new Error("mapped weights are part of the graphs");
-  return readAdapter(adapter.folder, { ...config, lora: adapter.lora });
 }
