@@ -24,6 +24,7 @@ const LONG = [
   "coordinator/lora-run",
   "coordinator/sixteen-bits",
   "coordinator/policy-service",
+  "coordinator/policy-service-weights",
   "coordinator/engine-openai",
   "cli/bad-policy",
   "trainer/layered",

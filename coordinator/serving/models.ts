@@ -34,6 +34,8 @@ export class Models {
   readonly #entries = new Map<string, Entry>();
   readonly #maxAdapters: number;
   readonly #store: (source: WeightSource) => Promise<StoredWeights>;
+  /** Changes take turns: an adapter would else be put on weights that are just being replaced. */
+  #lastChange: Promise<unknown> = Promise.resolve();
 
   constructor(
     engines: Engines,
@@ -80,7 +82,11 @@ export class Models {
    * @returns how many requests had to end first
    * @throws ConfigError for a folder that does not hold such weights; RequestError 400 while adapters are loaded
    */
-  async updateWeights(path: string, version: string, abort: () => void): Promise<number> {
+  updateWeights(path: string, version: string, abort: () => void): Promise<number> {
+    return this.#inTurn(() => this.#updateWeights(path, version, abort));
+  }
+
+  async #updateWeights(path: string, version: string, abort: () => void): Promise<number> {
     const entry = this.#entry(this.#base);
     if (this.#entries.size > 1)
       throw new RequestError(
@@ -102,7 +108,11 @@ export class Models {
   }
 
   /** @throws ConfigError for a folder that is no adapter of the policy; RequestError 400 */
-  async loadAdapter(name: string, path: string, inPlace: boolean): Promise<void> {
+  loadAdapter(name: string, path: string, inPlace: boolean): Promise<void> {
+    return this.#inTurn(() => this.#loadAdapter(name, path, inPlace));
+  }
+
+  async #loadAdapter(name: string, path: string, inPlace: boolean): Promise<void> {
     const known = this.#entries.get(name);
     if (known !== undefined && (known.model.parent === null || !inPlace)) {
       const fix = known.model.parent === null ? "" : " load_inplace: true replaces it.";
@@ -143,6 +153,12 @@ export class Models {
       throw new RequestError(400, "model", `${name} is the policy itself, not an adapter.`);
     this.#entries.delete(name);
     await entry.gate.alone(async () => this.#engines.release(name));
+  }
+
+  #inTurn<T>(change: () => Promise<T>): Promise<T> {
+    const result = this.#lastChange.then(change);
+    this.#lastChange = result.catch(() => {});
+    return result;
   }
 
   /** The policy with an adapter on it. @throws ConfigError for a folder that is none; RequestError where it has one already */

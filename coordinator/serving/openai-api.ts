@@ -83,6 +83,7 @@ function readsCompletion(parts: ApiParts, request: FastifyRequest): Asked {
   const { tokenizer } = parts;
   const isIds = Array.isArray(prompt) && typeof prompt[0] === "number";
   const given = (Array.isArray(prompt) && !isIds ? prompt : [prompt]) as readonly (string | number[])[];
+  checkRoom(parts, given.length * (body.n ?? 1)); // before thousands of texts are made tokens
   const ids = given.map((each) => (typeof each === "string" ? tokenizer.encode(each) : each));
   const asked = body.max_tokens ?? DEFAULT_MAX_TOKENS;
   if (body.echo && body.logprobs != null)
@@ -158,12 +159,17 @@ function promptOf(
   return { ids, maxNewTokens: Math.min(asked ?? usual, room) };
 }
 
+function checkRoom({ load: { underWay }, mostUnderWay }: ApiParts, count: number): void {
+  if (underWay + count <= mostUnderWay) return;
+  const text = `${count} completions are asked for, ${underWay} are under way, and ${mostUnderWay} fit at a time.`;
+  throw new RequestError(429, "queue", text, 1);
+}
+
 async function answer(parts: ApiParts, asked: Asked, reply: FastifyReply): Promise<unknown> {
   const { body, prompts } = asked;
   const drawing = drawingOf(body, parts.ownStopIds, randomInt(2 ** 32));
   const count = prompts.length * drawing.n;
-  if (parts.load.underWay + count > parts.mostUnderWay)
-    throw new RequestError(429, "queue", `${parts.load.underWay} completions are under way already.`, 1);
+  checkRoom(parts, count);
   parts.load.underWay += count;
   const over: (() => void)[] = [
     () => {

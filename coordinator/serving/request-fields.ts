@@ -42,7 +42,11 @@ const Sampling = {
   /** Ours: names the random stream within the seed, as a training run does. */
   random_key: z.string().max(1000).nullish(),
   /** Ours: index of the first choice in that stream. */
-  sample_index: z.int().nonnegative().nullish(),
+  sample_index: z
+    .int()
+    .nonnegative()
+    .max(UINT32 - MOST_CHOICES)
+    .nullish(),
   presence_penalty: neutral(0),
   frequency_penalty: neutral(0),
   repetition_penalty: neutral(1),

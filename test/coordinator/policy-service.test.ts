@@ -1,87 +1,31 @@
 /** `retort serve --policy` as its clients meet it: the real process, asked through the official `openai` package. */
-import { mkdirSync, mkdtempSync, rmSync, writeFileSync } from "node:fs";
-import { tmpdir } from "node:os";
-import { join } from "node:path";
 import OpenAI, { APIError } from "openai";
 import { afterAll, beforeAll, describe, expect, test } from "vitest";
-import { replaceFile } from "../../checkpoints/index.js";
-import { packageRoot } from "../../core/index.js";
-import {
-  adapterFiles,
-  initialAdapter,
-  initialWeights,
-  readDecoderConfig,
-  readPolicy,
-  readTokenizer,
-  writePolicy,
-} from "../../policy/index.js";
 import { retort } from "../cli/retort.js";
-import { get, metric, post, type ServiceProcess, startService, until } from "../verifiers/service-process.js";
+import { get, metric, post, type ServiceProcess, until } from "../verifiers/service-process.js";
+import {
+  clientOf,
+  completer,
+  type Extended,
+  idsOf,
+  prompt,
+  SLOTS,
+  scores,
+  shipped,
+  startPolicy,
+  tokenizer,
+  worstGap,
+} from "./policy-process.js";
 
-const shipped = join(packageRoot, "checkpoints", "quickstart");
-const folder = mkdtempSync(join(tmpdir(), "policy-service-"));
-const tokenizer = readTokenizer(shipped);
-const config = readDecoderConfig(shipped);
-const prompt = tokenizer.promptIds([{ role: "user", content: "Read a word. Report it reversed." }]);
-
-/** Two, to see that requests share the slots and wait for them. */
-const SLOTS = 3;
 let service: ServiceProcess;
 let client: OpenAI;
-
-const startPolicy = (args: readonly string[] = [], env: Record<string, string> = {}) =>
-  startService(["--device", "cpu", "--threads", "1", "--slots", String(SLOTS), ...args], env, [
-    "--policy",
-    shipped,
-    "--port",
-    "0",
-  ]);
+const complete = completer(() => client);
 
 beforeAll(async () => {
   service = await startPolicy();
-  client = new OpenAI({ baseURL: `${service.url}/v1`, apiKey: "none", maxRetries: 0 });
+  client = clientOf(service);
 });
-afterAll(async () => {
-  await service.stop();
-  rmSync(folder, { recursive: true });
-});
-
-/** What vLLM and we add to OpenAI's choices. */
-interface Extended {
-  readonly index: number;
-  readonly text: string;
-  readonly finish_reason: string | null;
-  readonly stop_reason: string | number | null;
-  readonly token_ids: number[];
-  readonly prompt_token_ids?: number[];
-  readonly logprobs: { token_logprobs: number[]; tokens: string[]; text_offset: number[] } | null;
-}
-
-async function complete(body: Record<string, unknown>): Promise<Extended[]> {
-  const answer = await client.completions.create({
-    model: "quickstart",
-    prompt: prompt as never,
-    max_tokens: 40,
-    return_token_ids: true,
-    ...body,
-  } as never);
-  return (answer as unknown as { choices: Extended[] }).choices;
-}
-
-const idsOf = (choices: readonly Extended[]): number[][] => choices.map(({ token_ids }) => token_ids);
-
-async function scores(policy: string, rows: readonly (readonly number[])[]): Promise<number[][]> {
-  const file = join(folder, "ids.jsonl");
-  writeFileSync(file, rows.map((ids) => `${JSON.stringify({ ids })}\n`).join(""));
-  const { stdout } = await retort(["score", "--policy", policy, "--ids", file, "--device", "cpu"]);
-  return stdout
-    .trimEnd()
-    .split("\n")
-    .map((line) => (JSON.parse(line) as { log_probs: number[] }).log_probs);
-}
-
-const worstGap = (a: readonly number[], b: readonly number[]): number =>
-  Math.max(...a.map((value, index) => Math.abs(value - b[index]!)));
+afterAll(() => service.stop());
 
 describe("completions", () => {
   test("the policy is listed, and a chat says what `retort generate` says", async () => {
@@ -297,6 +241,25 @@ describe("refusals", () => {
     expect((await post(service, "/v1/completions", "{")).status).toBe(400);
   });
 
+  test("an index of a random stream that it has not is refused, not waited for", async () => {
+    expect(await refused({ n: 3, sample_index: Number.MAX_SAFE_INTEGER })).toEqual([
+      400,
+      "invalid_request_error",
+      null,
+      "sample_index",
+    ]);
+    const [last] = await complete({ sample_index: 2 ** 32 - 128, max_tokens: 2 });
+    expect(last!.token_ids.length).toBeGreaterThan(0);
+  });
+
+  test("more prompts than fit are refused before any is made tokens", async () => {
+    const prompts = Array<string>(60_000).fill("x"); // each of them would be refused for its length
+    await expect(complete({ prompt: prompts, max_tokens: 4000 })).rejects.toMatchObject({
+      status: 429,
+      message: expect.stringMatching(/60000 completions are asked for, 0 are under way/),
+    });
+  });
+
   test("more than fit are told to come back; with a token, only who brings it is answered", async () => {
     const narrow = await startPolicy(["--max-queue", "1"], { RETORT_TOKEN: "secret" });
     const own = new OpenAI({ baseURL: `${narrow.url}/v1`, apiKey: "secret", maxRetries: 0 });
@@ -330,99 +293,5 @@ describe("refusals", () => {
     const ended = short.stop();
     expect((await answer).usage!.completion_tokens).toBe(300);
     expect(await ended).toBe(0);
-  });
-});
-
-describe("new weights", () => {
-  const other = join(folder, "other");
-  const adapter = join(folder, "adapter");
-  const merged = join(folder, "merged");
-  beforeAll(async () => {
-    await writePolicy(other, config, initialWeights(config, 3), shipped);
-    const lora = { rank: 2, alpha: 4, targets: ["q_proj", "v_proj"] as ("q_proj" | "v_proj")[] };
-    const adapted = { ...config, lora };
-    const matrices = Object.entries(initialAdapter(adapted, 1)).map(
-      ([name, values]) => [name, values.map((value, index) => value + ((index % 7) - 3) / 3)] as const,
-    );
-    const files = adapterFiles(adapted, Object.fromEntries(matrices), shipped);
-    mkdirSync(adapter);
-    for (const [name, content] of Object.entries(files)) await replaceFile(join(adapter, name), content);
-    await writePolicy(merged, config, readPolicy(adapter).weights, shipped);
-  });
-
-  const gapTo = async (model: string, ids: readonly number[], policy: string): Promise<number> => {
-    const [choice] = await complete({ model, prompt: ids, logprobs: 0, seed: 2, max_tokens: 20 });
-    const [scored] = await scores(policy, [[...ids, ...choice!.token_ids]]);
-    return worstGap(choice!.logprobs!.token_logprobs, scored!.slice(ids.length - 1));
-  };
-
-  test("an adapter is a model of its own until it is unloaded, and the policy stays what it was", async () => {
-    const before = idsOf(await complete({ seed: 2 }));
-    expect(
-      (await post(service, "/v1/load_lora_adapter", { lora_name: "tuned", lora_path: adapter })).status,
-    ).toBe(200);
-    expect(await gapTo("tuned", prompt, merged)).toBeLessThan(1e-4);
-    expect(idsOf(await complete({ model: "tuned", seed: 2 }))).not.toEqual(before);
-    expect(idsOf(await complete({ seed: 2 }))).toEqual(before);
-    const again = await post(service, "/v1/load_lora_adapter", { lora_name: "tuned", lora_path: adapter });
-    expect([again.status, again.body.error.message]).toEqual([
-      400,
-      "The lora adapter 'tuned' has already been loaded. load_inplace: true replaces it.",
-    ]);
-    const strange = await post(service, "/v1/load_lora_adapter", { lora_name: "no", lora_path: other });
-    expect(strange.status).toBe(400);
-    expect((await post(service, "/v1/unload_lora_adapter", { lora_name: "tuned" })).status).toBe(200);
-    expect((await post(service, "/v1/unload_lora_adapter", { lora_name: "tuned" })).status).toBe(404);
-    await expect(complete({ model: "tuned" })).rejects.toMatchObject({ status: 404 });
-  });
-
-  test("weights from disk answer from then on; what is under way ends with the weights it began with", async () => {
-    const first = idsOf(await complete({ seed: 2, max_tokens: 200, ignore_eos: true }));
-    const long = complete({ seed: 2, max_tokens: 200, ignore_eos: true });
-    await until(async () => (await metric(service, "retort_completions_under_way"))[""] === 1);
-    const body = { model_path: other, weight_version: "v2" };
-    const update = post(service, "/update_weights_from_disk", body);
-    expect(idsOf(await long)).toEqual(first);
-    expect((await update).body).toMatchObject({
-      success: true,
-      message: "Succeeded to update model weights.",
-    });
-    expect(await gapTo("quickstart", prompt, other)).toBeLessThan(1e-4);
-    const answer = await client.completions.create({ model: "quickstart", prompt: "x" });
-    expect(answer).toMatchObject({ metadata: { weight_version: "v2" } });
-
-    const bad = await post(service, "/update_weights_from_disk", { model_path: join(folder, "none") });
-    expect([bad.status, bad.body.success]).toEqual([400, false]);
-    expect(await gapTo("quickstart", prompt, other)).toBeLessThan(1e-4);
-    expect((await get(service, "/flush_cache")).status).toBe(200);
-  });
-
-  test("broken weights are refused by name; it is unhealthy only until weights come that work", async () => {
-    const weightsOf = async (name: string, value: number): Promise<string> => {
-      const { weights } = readPolicy(other);
-      weights["model.norm.weight"]!.fill(value);
-      await writePolicy(join(folder, name), config, weights, shipped);
-      return join(folder, name);
-    };
-    const take = (model_path: string) => post(service, "/update_weights_from_disk", { model_path });
-    const health = async (): Promise<unknown> => (await get(service, "/health")).body.status;
-    await take(other);
-    const before = idsOf(await complete({ seed: 2 }));
-    const nan = await take(await weightsOf("nan", Number.NaN));
-    expect([nan.status, nan.body.message]).toEqual([
-      400,
-      `${join(folder, "nan", "model.safetensors")}: model.norm.weight: need finite numbers, but element 0 is NaN. The weights are broken: fetch them again, or take an earlier checkpoint.`,
-    ]);
-    expect([idsOf(await complete({ seed: 2 })), await health()]).toEqual([before, "ok"]);
-
-    const huge = await take(await weightsOf("huge", 3e38));
-    expect(huge.status).toBe(400);
-    expect(huge.body.message).toContain(
-      "need a policy that gives finite log-probabilities; its weights are finite, but numbers overflow",
-    );
-    await expect(complete({ seed: 2 })).rejects.toMatchObject({ status: 500 });
-    expect(await health()).toBe("unavailable");
-    expect((await take(other)).status).toBe(200);
-    expect([idsOf(await complete({ seed: 2 })), await health()]).toEqual([before, "ok"]);
   });
 });
