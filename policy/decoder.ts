@@ -8,6 +8,7 @@ import { blockedAttention, largestBlock, queryBlocks } from "./blocked-attention
 import type { DecoderConfig } from "./config.js";
 import { loraA, loraB, loraScale } from "./lora.js";
 import { ropeTables } from "./rope.js";
+import { padRows, type UnpaddedRows, unpadRows } from "./unpadded-rows.js";
 
 /** Parameters under their Hugging Face names, see `parameterShapes`. */
 export type Weights = Readonly<Record<string, tf.Tensor>>;
@@ -161,18 +162,29 @@ export function causalAttention(
   };
 }
 
+/** Attention of padded rows, for tokens that stand without padding. */
+function unpaddedAttention(attend: Attention, rows: UnpaddedRows): Attention {
+  return ({ query, key, value }) => {
+    const padded = { query: padRows(query, rows), key: padRows(key, rows), value: padRows(value, rows) };
+    return unpadRows(attend(padded), rows);
+  };
+}
+
 /**
  * Hidden states of whole sequences under causal attention.
- * @param ids - [B, T] int32
- * @returns hidden [B * T, D] after the last norm; keyValues per layer, each [B, K, T, E]
+ * @param ids - [B, T] int32; with `unpadded`: [N]
+ * @returns hidden [B * T, D], or [N, D], after the last norm; keyValues per layer, each [B, K, T, E]
  */
 export function decoderHidden(
   weights: Weights,
-  ids: tf.Tensor2D,
+  ids: tf.Tensor,
   config: DecoderConfig,
+  unpadded?: UnpaddedRows,
 ): { hidden: tf.Tensor2D; keyValues: KeyValue[] } {
   const keyValues: KeyValue[] = [];
-  const attend = causalAttention(ids.shape, constantTables(ids.shape[1], config), config, keyValues);
+  const shape = (unpadded?.tokenAt ?? ids).shape as [number, number];
+  const ofRows = causalAttention(shape, constantTables(shape[1], config), config, keyValues);
+  const attend = unpadded === undefined ? ofRows : unpaddedAttention(ofRows, unpadded);
   let x: tf.Tensor = embed(weights, tf.reshape(ids, [ids.size]));
   for (let layer = 0; layer < config.layers; layer++) x = decoderLayer(x, weights, layer, config, attend);
   return { hidden: lastNorm(weights, x, config), keyValues };

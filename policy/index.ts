@@ -43,6 +43,7 @@ export type { WeightLayout } from "./step-products.js";
 export { STORED_TYPES, type StoredType } from "./stored-type.js";
 export type { ChatMessage, PolicyTokenizer } from "./tokenizer.js";
 export { createTokenizer, readTokenizer } from "./tokenizer.js";
+export type { UnpaddedRows } from "./unpadded-rows.js";
 export {
   type HostWeights,
   hostWeights,

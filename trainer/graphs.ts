@@ -40,12 +40,15 @@ export interface GraphOptions {
 export interface GraphShape {
   readonly rows: number;
   readonly length: number;
+  /** Computed, see `PaddedRows.ids`. */
+  readonly tokens: number;
   readonly positions: number;
 }
 
 export const shapeOf = (rows: PaddedRows, positions: number): GraphShape => ({
   rows: rows.rows,
   length: rows.length,
+  tokens: rows.ids.length,
   positions,
 });
 
@@ -97,10 +100,12 @@ export function createGraphs(options: GraphOptions): Graphs {
   };
   const parameters = (prefix: string, shapes = model.shapes): Record<string, TensorSpec> =>
     Object.fromEntries(Object.entries(shapes).map(([name, shape]) => [`${prefix}/${name}`, float(...shape)]));
-  const rowSpecs = ({ rows, length, positions }: GraphShape): Record<string, TensorSpec> => ({
+  const rowSpecs = ({ rows, length, tokens, positions }: GraphShape): Record<string, TensorSpec> => ({
     ...parameters("weights"),
     ...frozenSpecs(model),
-    ids: int(rows, length),
+    ...(tokens === rows * length
+      ? { ids: int(rows, length) }
+      : { ids: int(tokens), token_at: int(rows, length), place_of: int(tokens) }),
     positions: int(positions),
   });
   const logits = (inputs: TensorMap, weights = under("weights", inputs)): tf.Tensor2D =>
@@ -150,7 +155,7 @@ export function createGraphs(options: GraphOptions): Graphs {
           },
           {
             ...rowSpecs(shape),
-            inverse: int(shape.rows * shape.length),
+            inverse: int(shape.tokens),
             ...lossSpecs(shape.positions, objective, isOnPolicy),
             ...teacherSpecs(shape.positions, objective, model.vocabulary),
           },

@@ -13,9 +13,12 @@ export interface Lengths {
 interface Sizes {
   readonly rows: number;
   readonly length: number;
+  /** Computed: rows x length, or fewer where the rows' padding is left out. */
+  readonly tokens: number;
   readonly positions: number;
   readonly teacherRows: number;
   readonly teacherLength: number;
+  readonly teacherTokens: number;
 }
 
 /** Samples `from` to `to` of a sorted list, and the sizes that they are padded to. */
@@ -25,8 +28,8 @@ export interface MicrobatchSizes extends Sizes {
 }
 
 /**
- * How a batch is packed. `coarse`: few shapes, since each costs a third of a second to compile, more than its padding
- * costs a small policy; `fine`: little padding, which a large policy pays for with every layer.
+ * How a batch is packed. `coarse`: few shapes, since each costs up to a third of a second to compile; the padding of the
+ * rows is computed in attention only. `fine`: rows with little padding.
  */
 export interface Packing {
   /** Padded tokens of one microbatch; a single longer sample gets one of its own. */
@@ -34,16 +37,33 @@ export interface Packing {
   readonly grain: "coarse" | "fine";
 }
 
-/** A coarse length: powers of two and the numbers half-way between them. At most a third of a dimension is padding. */
+/** A coarse length or number: powers of two and the numbers half-way between them. At most a third of a dimension is padding. */
 export function bucketSize(needed: number, least = 1): number {
   let size = least;
   while (size < needed) size = (size & (size - 1)) === 0 && size >= 2 ? size * 1.5 : nextPowerOfTwo(size + 1);
   return size;
 }
 
-/** Coarse rows and response positions: powers of two. */
-export function coarseSize(needed: number, least: number): number {
-  return Math.max(least, nextPowerOfTwo(needed));
+/** Coarse rows: powers of two, more than one where they are short. */
+function coarseCount(needed: number, length: number): number {
+  const least = Math.min(LEAST_ROWS, 2 ** Math.floor(Math.log2(LEAST_ROWS_TOKENS / length)));
+  return nextPowerOfTwo(Math.max(needed, least));
+}
+
+/**
+ * Tokens computed for coarse rows: a coarse number of them, or the rows with their padding where that is hardly more.
+ * @param real - tokens that are no padding
+ */
+export function coarseTokens(real: number, padded: number): number {
+  const tokens = bucketSize(real + 1, LEAST_TOKENS); // one stands for all padding
+  return tokens > WORTH_UNPADDING * padded ? padded : tokens;
+}
+
+/** Coarse response positions: all tokens, half of them, a quarter ...: hardly more shapes than there are numbers of tokens. */
+function coarsePositions(needed: number, tokens: number): number {
+  let positions = tokens;
+  while (positions % 2 === 0 && positions >= 2 * Math.max(needed, LEAST_POSITIONS)) positions /= 2;
+  return positions;
 }
 
 const nextPowerOfTwo = (n: number): number => 2 ** Math.ceil(Math.log2(n));
@@ -55,42 +75,61 @@ export function fineSize(needed: number): number {
 }
 
 const LEAST_LENGTH = 32;
-const LEAST_POSITIONS = 256;
-const LEAST_ROWS = 8;
+const LEAST_TOKENS = 64;
+const LEAST_POSITIONS = 64;
+/** Of coarse rows, where they are so short that they hold no more than that many tokens. */
+const [LEAST_ROWS, LEAST_ROWS_TOKENS] = [8, 1024];
+/** Moving tokens to rows and back must not cost more than the padding. */
+const WORTH_UNPADDING = 7 / 8;
 
-const NOTHING: Sizes = { rows: 0, length: 0, positions: 0, teacherRows: 0, teacherLength: 0 };
+const NOTHING: Sizes = {
+  ...{ rows: 0, length: 0, tokens: 0, positions: 0 },
+  ...{ teacherRows: 0, teacherLength: 0, teacherTokens: 0 },
+};
 
 const withSample = (needs: Sizes, { student, completion, teacher }: Lengths): Sizes => ({
   rows: needs.rows + 1,
   length: Math.max(needs.length, student),
+  tokens: needs.tokens + student,
   positions: needs.positions + completion,
   teacherRows: needs.teacherRows + (teacher > 0 ? 1 : 0),
   teacherLength: Math.max(needs.teacherLength, teacher),
+  teacherTokens: needs.teacherTokens + teacher,
 });
 
-const finely = (needs: Sizes): Sizes => ({
-  rows: needs.rows,
-  length: fineSize(needs.length),
-  positions: fineSize(needs.positions),
-  teacherRows: needs.teacherRows,
-  teacherLength: needs.teacherRows === 0 ? 0 : fineSize(needs.teacherLength),
-});
+/** Rows that hold so many sequences of up to a length, and some number of tokens in all. */
+type RowSizes = Readonly<Record<"rows" | "length" | "tokens", number>>;
 
-const coarsely = (needs: Sizes): Sizes => ({
-  rows: coarseSize(needs.rows, LEAST_ROWS),
-  length: bucketSize(needs.length, LEAST_LENGTH),
-  positions: coarseSize(needs.positions, LEAST_POSITIONS),
-  teacherRows: needs.teacherRows === 0 ? 0 : coarseSize(needs.teacherRows, LEAST_ROWS),
-  teacherLength: needs.teacherRows === 0 ? 0 : bucketSize(needs.teacherLength, LEAST_LENGTH),
-});
+const fineRows = ({ rows, length }: RowSizes): RowSizes => {
+  const padded = fineSize(length);
+  return { rows, length: padded, tokens: rows * padded };
+};
+
+const coarseRows = ({ rows, length, tokens }: RowSizes): RowSizes => {
+  const [count, padded] = [coarseCount(rows, length), bucketSize(length, LEAST_LENGTH)];
+  return { rows: count, length: padded, tokens: coarseTokens(tokens, count * padded) };
+};
+
+function padded(needs: Sizes, { grain }: Pick<Packing, "grain">): Sizes {
+  const sizesOf = grain === "fine" ? fineRows : coarseRows;
+  const [rows, length, tokens] = [needs.teacherRows, needs.teacherLength, needs.teacherTokens];
+  const teacher = rows === 0 ? { rows, length, tokens } : sizesOf({ rows, length, tokens });
+  const own = sizesOf(needs);
+  return {
+    ...own,
+    positions: grain === "fine" ? fineSize(needs.positions) : coarsePositions(needs.positions, own.tokens),
+    teacherRows: teacher.rows,
+    teacherLength: teacher.length,
+    teacherTokens: teacher.tokens,
+  };
+}
 
 /** @param samples - longest first */
 export function microbatchSizes(samples: readonly Lengths[], packing: Packing): MicrobatchSizes[] {
-  const isFine = packing.grain === "fine";
-  const groups = isFine ? cheapestGroups(samples, packing) : filledGroups(samples, packing);
+  const groups = packing.grain === "fine" ? cheapestGroups(samples, packing) : filledGroups(samples, packing);
   return groups.map(([from, to]) => {
     const needs = samples.slice(from, to).reduce(withSample, NOTHING);
-    return { from, to, ...(isFine ? finely(needs) : coarsely(needs)) };
+    return { from, to, ...padded(needs, packing) };
   });
 }
 
@@ -120,7 +159,7 @@ function cheapestGroups(samples: readonly Lengths[], { maxTokens }: Packing): Gr
     let needs = NOTHING;
     for (let from = to - 1; from >= 0; from--) {
       needs = withSample(needs, samples[from]!);
-      const sizes = finely(needs);
+      const sizes = padded(needs, { grain: "fine" });
       const [own, teacher] = [sizes.rows * sizes.length, sizes.teacherRows * sizes.teacherLength];
       if (to - from > 1 && Math.max(own, teacher) > maxTokens) break; // more samples only make it larger
       const cost = best[from]!.cost + own + teacher * TEACHER_SHARE + maxTokens * OVERHEAD;

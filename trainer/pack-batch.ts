@@ -3,13 +3,16 @@ import { ConfigError, type Sample } from "../core/index.js";
 import { type Lengths, type MicrobatchSizes, microbatchSizes, type Packing } from "./microbatch-sizes.js";
 import { hasSignal, type SampleWeights } from "./objective-parts.js";
 
-/** Rows of token ids [rows, length], right-padded with 0. */
+/** Rows of token ids [rows, length], right-padded with 0; their padding is computed, or left out of everything but attention. */
 export interface PaddedRows {
   readonly rows: number;
   readonly length: number;
   /** Tokens that are no padding. */
   readonly real: number;
+  /** [rows x length], or [N] without the rows' padding: the real ones, then one 0 or more. */
   readonly ids: Int32Array;
+  /** Where the N tokens stand in the rows, see `UnpaddedRows`; null: ids are the rows. */
+  readonly unpadded: { readonly tokenAt: Int32Array; readonly placeOf: Int32Array } | null;
 }
 
 /**
@@ -19,9 +22,9 @@ export interface PaddedRows {
 export interface Microbatch extends PaddedRows {
   readonly tokens: number;
   readonly sequences: number;
-  /** [R] index into the flattened rows of the position that *predicts* the token: the one before it. */
+  /** [R] index into `ids` of the position that *predicts* the token: the one before it. */
   readonly positions: Int32Array;
-  /** [rows x length] the place among the R of each position, or R: it predicts no response token. */
+  /** [ids] the place among the R of each position, or R: it predicts no response token. */
   readonly inverse: Int32Array;
   /** [R] the token that the policy chose. */
   readonly targets: Int32Array;
@@ -77,7 +80,7 @@ function packRows(rows: readonly WeighedSample[], sizes: MicrobatchSizes): Micro
   const floats = (): Float32Array => new Float32Array(size);
   const student = padRows(
     rows.map(({ sample }) => [sample.promptIds, sample.completionIds]),
-    [sizes.rows, sizes.length],
+    [sizes.rows, sizes.length, sizes.tokens],
     size,
   );
   const packed = {
@@ -117,24 +120,50 @@ function checkLogProbs({ rolloutId, completionIds, rolloutLogProbs, promptIds }:
   }
 }
 
-/** Lays sequences [prompt, completion] out as rows and lists the positions that predict their completion tokens. */
+/**
+ * Lays sequences [prompt, completion] out as rows and lists the positions that predict their completion tokens.
+ * @param shape - with fewer tokens than rows x length, the rows' padding is left out; then one token more than the real
+ *   ones at least, which stands for all padding
+ */
 function padRows(
   sequences: readonly (readonly [prompt: readonly number[], completion: readonly number[]])[],
-  [rows, length]: readonly [rows: number, length: number],
+  [rows, length, tokens]: readonly [rows: number, length: number, tokens: number],
   size: number,
 ): PaddedRows & { positions: Int32Array } {
-  const ids = new Int32Array(rows * length);
+  const ids = new Int32Array(tokens);
   const positions = new Int32Array(size);
+  const starts: number[] = [];
+  const isUnpadded = tokens < rows * length;
   let [at, real] = [0, 0];
   for (const [row, [prompt, completion]] of sequences.entries()) {
+    const start = isUnpadded ? real : row * length;
+    starts.push(start);
     real += prompt.length + completion.length;
-    ids.set(prompt, row * length);
-    ids.set(completion, row * length + prompt.length);
+    ids.set(prompt, start);
+    ids.set(completion, start + prompt.length);
     completion.forEach((_, t) => {
-      positions[at++] = row * length + prompt.length + t - 1;
+      positions[at++] = start + prompt.length + t - 1;
     });
   }
-  return { rows, length, real, ids, positions };
+  const unpadded = isUnpadded ? placesOf([...starts, real], [rows, length, tokens]) : null;
+  return { rows, length, real, ids, positions, unpadded };
+}
+
+/** @param starts - of each sequence in the tokens, and the end of the last */
+function placesOf(
+  starts: readonly number[],
+  [rows, length, tokens]: readonly [rows: number, length: number, tokens: number],
+): { tokenAt: Int32Array; placeOf: Int32Array } {
+  const real = starts.at(-1)!;
+  const tokenAt = new Int32Array(rows * length).fill(real); // the first token of padding
+  const placeOf = new Int32Array(tokens);
+  for (let row = 0; row + 1 < starts.length; row++) {
+    for (let token = starts[row]!; token < starts[row + 1]!; token++) {
+      const place = row * length + token - starts[row]!;
+      [tokenAt[place], placeOf[token]] = [token, place];
+    }
+  }
+  return { tokenAt, placeOf: placeOf.fill(tokenAt.indexOf(real), real) };
 }
 
 function packTeacher(rows: readonly WeighedSample[], sizes: MicrobatchSizes): Microbatch["teacher"] {
@@ -142,7 +171,7 @@ function packTeacher(rows: readonly WeighedSample[], sizes: MicrobatchSizes): Mi
   if (taught.length === 0) return null;
   const laid = padRows(
     taught.map(({ sample }) => [sample.teacherPromptIds!, sample.completionIds]),
-    [sizes.teacherRows, sizes.teacherLength],
+    [sizes.teacherRows, sizes.teacherLength, sizes.teacherTokens],
     sizes.positions,
   );
   // padRows lists the taught samples' positions without gaps; spread them to where the student has the same tokens.

@@ -12,6 +12,7 @@ import {
   positionTableShapes,
   positionTables,
   projectLogits,
+  type UnpaddedRows,
 } from "../policy/index.js";
 import type { TensorMap } from "../tensor/index.js";
 import { gatherOnce } from "./log-probs.js";
@@ -25,8 +26,8 @@ export interface TrainableModel {
   /** Type of the matrices among them. Default: float32. */
   readonly frozenType?: "float16";
   readonly vocabulary: number;
-  /** Causal hidden states of right-padded rows: ids [B, T] int32 -> [B * T, D]. */
-  hidden(weights: TensorMap, ids: tf.Tensor2D): tf.Tensor2D;
+  /** Causal hidden states of right-padded rows, ids [B, T] int32 -> [B * T, D]; of unpadded ones, [N] -> [N, D]. */
+  hidden(weights: TensorMap, ids: tf.Tensor, unpadded?: UnpaddedRows): tf.Tensor2D;
   /** Logits of hidden states: [N, D] -> [N, V]. */
   logits(weights: TensorMap, hidden: tf.Tensor2D): tf.Tensor2D;
   readonly parts: ModelParts;
@@ -72,7 +73,7 @@ export function decoderModel(config: DecoderConfig): TrainableModel {
   return {
     ...own,
     vocabulary: config.vocabulary,
-    hidden: (weights, ids) => decoderHidden(weights, ids, config).hidden,
+    hidden: (weights, ids, unpadded) => decoderHidden(weights, ids, config, unpadded).hidden,
     logits: (weights, hidden) => projectLogits(weights, hidden),
     parts: decoderParts(config),
   };
@@ -108,7 +109,8 @@ function decoderParts(config: DecoderConfig): ModelParts {
 /**
  * Logits, divided by the sampling temperature, at chosen positions only: the projection onto the vocabulary is the
  * largest product of a small policy, and half of the positions are prompt or padding.
- * @param inputs - `ids` [B, T]; `positions` [R] into the flattened rows; `inverse` [B * T], where a gradient is taken
+ * @param inputs - `ids` [B, T], or `ids` [N] with `token_at` [B, T] and `place_of` [N]; `positions` [R] into the flattened
+ *   ids; `inverse`, as long as those, where a gradient is taken
  * @returns [R, V]
  */
 export function logitsAt(
@@ -117,7 +119,8 @@ export function logitsAt(
   inputs: TensorMap,
   temperature: number,
 ): tf.Tensor2D {
-  const everywhere = model.hidden(weights, inputs.ids as tf.Tensor2D);
+  const [tokenAt, placeOf] = [inputs.token_at as tf.Tensor2D | undefined, inputs.place_of as tf.Tensor1D];
+  const everywhere = model.hidden(weights, inputs.ids!, tokenAt && { tokenAt, placeOf });
   const positions = inputs.positions as tf.Tensor1D;
   const hidden = inputs.inverse
     ? gatherOnce(everywhere, positions, inputs.inverse as tf.Tensor1D)

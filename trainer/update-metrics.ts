@@ -26,7 +26,7 @@ export interface UpdateMetrics {
   readonly trained_sequences: number;
   /** Sequences without a signal: not run, though they may count in a denominator. */
   readonly skipped_sequences: number;
-  /** Padded tokens over real ones, of all rows that were computed, the teacher's too. */
+  /** Tokens that are padding over real ones, of all that were computed, the teacher's too. */
   readonly padding: number;
   /** The same of the response tokens, which are projected onto the vocabulary. */
   readonly position_padding: number;
@@ -82,7 +82,7 @@ export function addMicrobatch(
   sums.positions += microbatch.positions.length;
   for (const rows of [microbatch, ...(microbatch.teacher ? [microbatch.teacher] : [])]) {
     sums.real += rows.real;
-    sums.padded += rows.rows * rows.length;
+    sums.padded += rows.ids.length;
   }
   for (let token = 0; token < microbatch.tokens; token++) {
     for (const term of LOSS_TERMS) {

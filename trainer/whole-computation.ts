@@ -5,7 +5,7 @@ import { createGraphs, type GraphOptions, type Graphs, shapeOf } from "./graphs.
 import { disposeAll, hostArray } from "./learner-state.js";
 import { tokenArrays } from "./loss-inputs.js";
 import { hasTeacher, type ObjectiveConfig } from "./objective-config.js";
-import type { Microbatch } from "./pack-batch.js";
+import type { Microbatch, PaddedRows } from "./pack-batch.js";
 import { teacherView } from "./training-loss.js";
 import { addMicrobatch, type MetricSums } from "./update-metrics.js";
 
@@ -39,8 +39,9 @@ async function scoreUnder(
   graphs: Graphs,
 ): Promise<Float32Array> {
   const graph = await graphs.score(shapeOf(microbatch, microbatch.positions.length));
-  const { ids, positions, targets } = microbatch;
-  const { log_probs } = await graph.run({ ...asWeights(copy, values), ids, positions, targets });
+  const { positions, targets } = microbatch;
+  const feeds = { ...asWeights(copy, values), ...rowFeeds(microbatch), positions, targets };
+  const { log_probs } = await graph.run(feeds);
   return log_probs as Float32Array;
 }
 
@@ -74,13 +75,17 @@ async function accumulateGradients(
   return total!;
 }
 
+/** What a graph of some rows is fed of them. */
+const rowFeeds = ({ ids, unpadded }: PaddedRows): Record<string, Int32Array> =>
+  unpadded === null ? { ids } : { ids, token_at: unpadded.tokenAt, place_of: unpadded.placeOf };
+
 /** Feeds of the arrays of a microbatch that the gradients graph asks for by name. */
 export function microbatchFeeds(
   microbatch: Microbatch,
   graph: CompiledFunction,
 ): Record<string, Float32Array | Int32Array> {
-  const { ids, positions, inverse } = microbatch;
-  const feeds = { ids, positions, inverse, ...tokenArrays(microbatch) };
+  const { positions, inverse } = microbatch;
+  const feeds = { ...rowFeeds(microbatch), positions, inverse, ...tokenArrays(microbatch) };
   return Object.fromEntries(Object.entries(feeds).filter(([name]) => graph.inputs[name] !== undefined));
 }
 
@@ -104,13 +109,17 @@ async function teacherFeeds(
   graph: CompiledFunction,
 ): Promise<Record<string, Value>> {
   if (!hasTeacher(objective)) return {};
-  const { teacher, ids, positions, targets } = microbatch;
+  const { teacher, positions, targets } = microbatch;
   const size = positions.length;
   const view = teacherView(objective, graphs.vocabulary);
   const feeds: Record<string, Value> = {};
   if (view.kind === "topk") {
     const student = await graphs.topk(shapeOf(microbatch, size), view.k);
-    const { topk_indices } = await student.run({ ...asWeights("weights", values), ids, positions });
+    const { topk_indices } = await student.run({
+      ...asWeights("weights", values),
+      ...rowFeeds(microbatch),
+      positions,
+    });
     feeds.topk_indices = topk_indices!;
   }
   if (teacher === null) {
@@ -122,7 +131,7 @@ async function teacherFeeds(
   const compiled = await graphs.teacher(shapeOf(teacher, size), view);
   const { teacher_log_probs } = await compiled.run({
     ...asWeights("teacher", values),
-    ids: teacher.ids,
+    ...rowFeeds(teacher),
     positions: teacher.positions,
     ...feeds,
     ...(view.kind === "sampled" ? { targets } : {}),

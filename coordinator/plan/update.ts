@@ -11,8 +11,11 @@ const TEMPLATE_TOKENS = 48;
 /** Feedback ends after 2,000 characters: about three a token, in code. */
 const FEEDBACK_TOKENS = 700;
 
+/** Of the longest completions: a batch of this length has graphs of its own, which stay open beside those of a full one. */
+const USUAL_SHARE = 0.7;
+
 export interface UpdateCost {
-  /** Of a second update: by then every state is the learner's own, and every graph is compiled. */
+  /** Of a third update, the second was of shorter completions: by then every state is the learner's own, and every graph is compiled. */
   readonly stage: DryStage;
   /** Graphs that stay open between updates, with what they keep. */
   readonly graphBytes: number;
@@ -33,24 +36,28 @@ export function teacherPromptTokens({ objective, rollout }: RunConfig, promptTok
   return Math.min(objective.max_teacher_tokens, promptTokens + shown + TEMPLATE_TOKENS);
 }
 
-/** Every rollout of a step as long as it can be, and with something to learn. */
-function fullBatch(config: RunConfig, promptTokens: number): Sample[] {
+/**
+ * Every rollout of a step with something to learn.
+ * @param share - of the length that a completion can have
+ */
+function fullBatch(config: RunConfig, promptTokens: number, share = 1): Sample[] {
   const { rollout } = config;
   const teacher = teacherPromptTokens(config, promptTokens);
   const ids = (length: number): number[] => new Array<number>(length).fill(0);
   const count = rollout.prompts_per_step * rollout.samples_per_prompt;
+  const newTokens = Math.ceil(share * rollout.max_new_tokens);
   return Array.from({ length: count }, (_, index) => ({
     rolloutId: String(index),
     promptIds: ids(promptTokens),
-    completionIds: ids(rollout.max_new_tokens),
-    rolloutLogProbs: ids(rollout.max_new_tokens),
+    completionIds: ids(newTokens),
+    rolloutLogProbs: ids(newTokens),
     reward: index % 2,
     advantage: index % 2 === 0 ? -0.5 : 0.5,
     teacherPromptIds: teacher > 0 ? ids(teacher) : null,
   }));
 }
 
-/** Two updates of the learner that the run would have. */
+/** Three updates of the learner that the run would have. */
 export async function updateCost(
   config: RunConfig,
   { decoder, promptTokens, isShared }: PlanSubject,
@@ -75,6 +82,7 @@ export async function updateCost(
       compile: { provider, deterministic: true, ...(threads === undefined ? {} : { threads }) },
     });
     await learner.update({ samples });
+    await learner.update({ samples: fullBatch(config, promptTokens.train, USUAL_SHARE) });
     dry.stage();
     await learner.update({ samples });
     const state: Record<string, number> = {};

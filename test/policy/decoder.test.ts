@@ -93,6 +93,33 @@ describe.each(["llama", "qwen2", "qwen3"])("a %s checkpoint", (family) => {
     });
   });
 
+  test("rows without their padding have the same hidden states and gradients", () => {
+    const tokens = expected.ids[0]!.slice(0, 9);
+    const rows = tf.tensor2d([...tokens.slice(0, 4), 0, 0, ...tokens.slice(4), 0], [2, 6], "int32");
+    const places = [0, 1, 2, 3, 6, 7, 8, 9, 10];
+    const unpadded = {
+      tokenAt: tf.tensor2d([0, 1, 2, 3, 9, 9, 4, 5, 6, 7, 8, 9], [2, 6], "int32"),
+      placeOf: tf.tensor1d([...places, 4, 4], "int32"), // two tokens of padding
+    };
+    const names = Object.keys(weights).filter((name) => name !== "lm_head.weight");
+    const real = Array.from({ length: 9 }, (_, token) => token);
+    const probe = tf.randomNormal([9, config.width], 0, 1, "float32", 3);
+    const gradients = (hiddenOf: (weights: Record<string, tf.Tensor>) => tf.Tensor2D, at: number[]) =>
+      tf.valueAndGrads((...values: tf.Tensor[]) => {
+        const byName = { ...weights, ...Object.fromEntries(names.map((name, i) => [name, values[i]!])) };
+        return tf.sum(tf.mul(tf.gather(hiddenOf(byName), at), probe));
+      })(names.map((name) => weights[name]!));
+    const want = gradients((all) => decoderHidden(all, rows, config).hidden, places);
+    const ids = tf.tensor1d([...tokens, 0, 0], "int32");
+    const got = gradients((all) => decoderHidden(all, ids, config, unpadded).hidden, real);
+    expect(worstDifference(got.value.dataSync(), [...want.value.dataSync()])).toBeLessThan(1e-4);
+    got.grads.forEach((gradient, i) => {
+      const exact = [...want.grads[i]!.dataSync()];
+      const size = Math.max(...exact.map(Math.abs));
+      expect(worstDifference(gradient.dataSync(), exact), names[i]!).toBeLessThan(1e-4 * size);
+    });
+  });
+
   test("continues greedily as the independent implementation does, one cached token at a time", () => {
     const prompt = expected.ids[0]!.slice(0, 5);
     const cacheLength = 32;

@@ -61,6 +61,8 @@ describe.skipIf(!(await isWebgpuHere()))("the update on provider webgpu", () => 
       expect(crossed.filter(({ name }) => name.includes("/"))).toEqual([]); // weights, gradients, moments, teacher
       const tokens = [
         "ids",
+        "token_at",
+        "place_of",
         "positions",
         "inverse",
         "targets",

@@ -2,7 +2,7 @@ import fc from "fast-check";
 import { describe, expect, test } from "vitest";
 import { randomStream, type Sample } from "../../core/index.js";
 import { ObjectiveConfig } from "../../trainer/index.js";
-import { bucketSize, fineSize, type Packing } from "../../trainer/microbatch-sizes.js";
+import { bucketSize, fineSize, microbatchSizes, type Packing } from "../../trainer/microbatch-sizes.js";
 import { sampleWeights } from "../../trainer/objective-parts.js";
 import { type Microbatch, packBatch } from "../../trainer/pack-batch.js";
 import { tinySamples } from "./tiny.js";
@@ -33,6 +33,70 @@ test("fineSize: eight sizes to each doubling, multiples of 8", () => {
   expect([1, 8, 9, 64, 65, 100, 129, 200, 1025].map(fineSize)).toEqual([
     8, 8, 16, 64, 72, 104, 144, 208, 1152,
   ]);
+});
+
+describe("coarse sizes", () => {
+  /** Of one row of the first length and others of the second. */
+  const sizes = (count: number, longest: number, student = longest) => {
+    const samples = Array.from({ length: count }, (_, i) => {
+      const length = i === 0 ? longest : student;
+      return { student: length, completion: length - 1, teacher: 0 };
+    });
+    const [first, ...more] = microbatchSizes(samples, { maxTokens: 1 << 20, grain: "coarse" });
+    expect(more).toEqual([]);
+    return [first!.rows, first!.length, first!.tokens, first!.positions];
+  };
+
+  test("short rows are filled up to eight, long ones are not", () => {
+    expect([sizes(3, 32), sizes(2, 256), sizes(2, 1024), sizes(1, 4096)]).toEqual([
+      [8, 32, 128, 128],
+      [4, 256, 768, 768],
+      [2, 1024, 2048, 2048],
+      [1, 4096, 4096, 4096],
+    ]);
+  });
+
+  test("response positions are all tokens, or half of them, or a quarter", () => {
+    const samples = [1000, 400, 200].map((completion) => ({ student: 1024, completion, teacher: 0 }));
+    expect(
+      samples.map((sample) => microbatchSizes([sample], { maxTokens: 4096, grain: "coarse" })[0]!.positions),
+    ).toEqual([1024, 512, 256]);
+  });
+
+  test("rows with much padding are computed without it, with one token more that stands for it", () => {
+    expect([sizes(16, 62, 47), sizes(16, 63, 47), sizes(16, 61, 60)]).toEqual([
+      [16, 64, 768, 768],
+      [16, 64, 1024, 1024], // 768 real tokens leave none for the padding
+      [16, 64, 1024, 1024],
+    ]);
+  });
+});
+
+describe("rows without their padding", () => {
+  const unpaddedOnes = (seed: number) =>
+    packed(tinySamples(9, seed), 4096, "coarse").flatMap(({ teacher, ...student }) =>
+      [student, teacher].filter((rows) => rows?.unpadded != null).map((rows) => rows!),
+    );
+
+  test("every real token has a place of its own, one row a sequence; padding stands at padding", () =>
+    fc.assert(
+      fc.property(fc.nat(999), (seed) => {
+        for (const { unpadded, real, rows, length, ids } of unpaddedOnes(seed)) {
+          const { tokenAt, placeOf } = unpadded!;
+          expect([tokenAt.length, placeOf.length]).toEqual([rows * length, ids.length]);
+          expect(real).toBeLessThan(ids.length);
+          for (let token = 0; token < real; token++) expect(tokenAt[placeOf[token]!]).toBe(token);
+          expect(new Set(placeOf.subarray(0, real)).size).toBe(real);
+          for (let token = real; token < ids.length; token++) expect(tokenAt[placeOf[token]!]).toBe(real);
+          expect(tokenAt.filter((token) => token === real)).toHaveLength(rows * length - real);
+        }
+      }),
+    ));
+
+  test("are what most of these batches are", () => {
+    const seeds = Array.from({ length: 20 }, (_, seed) => seed);
+    expect(seeds.filter((seed) => unpaddedOnes(seed).length > 0).length).toBeGreaterThan(15);
+  });
 });
 
 describe.each(["coarse", "fine"] as const)("packBatch, %s", (grain) => {
