@@ -19,6 +19,18 @@ const TENSORS = "adapter_model.safetensors";
 /** PEFT's wrapper around a model puts this before every name. */
 const PREFIX = "base_model.model.";
 
+/** Of PEFT's ways to start an adapter, those that leave the base as it was published; the others train on a changed one. */
+const STARTS = ["gaussian", "orthogonal", "eva"] as const;
+
+/** Keys that give some modules other numbers than the rest: quietly left out, they would give another policy. */
+const nothing = z
+  .union([z.record(z.string(), z.unknown()), z.array(z.unknown())])
+  .nullish()
+  .refine(
+    (value) => value == null || Object.keys(value).length === 0,
+    "is not offered here: only an empty one",
+  );
+
 const PeftConfig = z.looseObject({
   peft_type: z.literal("LORA"),
   base_model_name_or_path: z.string(),
@@ -28,7 +40,15 @@ const PeftConfig = z.looseObject({
   bias: z.literal("none").default("none"),
   use_rslora: z.literal(false).default(false),
   use_dora: z.literal(false).default(false),
-  modules_to_save: z.array(z.string()).max(0).nullish(),
+  fan_in_fan_out: z.literal(false).default(false),
+  lora_bias: z.literal(false).default(false),
+  init_lora_weights: z.union([z.boolean(), z.enum(STARTS)]).nullish(),
+  modules_to_save: nothing,
+  rank_pattern: nothing,
+  alpha_pattern: nothing,
+  layer_replication: nothing,
+  target_parameters: nothing,
+  trainable_token_indices: nothing,
 });
 
 export interface AdapterFolder {
@@ -62,8 +82,16 @@ export function readAdapterConfig(folder: string): AdapterFolder {
 export function readAdapter(folder: string, config: DecoderConfig): Record<string, Float32Array> {
   const file = join(folder, TENSORS);
   const { tensors } = readSafetensors(file);
+  const shapes = adapterShapes(config);
+  const other = [...tensors.keys()].find((name) => shapes[name.replace(PREFIX, "")] === undefined);
+  if (other !== undefined)
+    throw new ConfigError({
+      at: `${file}: ${other}`,
+      need: "matrices of the adapter's target_modules alone: this one would be left out",
+      fix: "The adapter changes more than can be read here, or its adapter_config.json is of another.",
+    });
   return Object.fromEntries(
-    Object.entries(adapterShapes(config)).map(([name, shape]) => {
+    Object.entries(shapes).map(([name, shape]) => {
       const tensor = tensors.get(`${PREFIX}${name}`);
       if (tensor?.shape.join() === shape.join()) return [name, float32Values(tensor)];
       throw new ConfigError({

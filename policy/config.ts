@@ -17,7 +17,8 @@ const HuggingFaceConfig = z.looseObject({
   model_type: z.string({ error: `one of ${Object.keys(ARCHITECTURES).join(", ")}` }),
   hidden_size: z.int().positive(),
   intermediate_size: z.int().positive(),
-  num_hidden_layers: z.int().positive(),
+  /** Names are made for each before any file is looked at: a slip of the pen must not take for ever. */
+  num_hidden_layers: z.int().positive().max(4096),
   num_attention_heads: z.int().positive(),
   num_key_value_heads: z.int().positive().optional(),
   head_dim: z.int().positive().optional(),
@@ -73,7 +74,10 @@ export function parseDecoderConfig(raw: unknown, file = "config.json"): DecoderC
   const parsed = HuggingFaceConfig.safeParse(raw);
   if (!parsed.success) {
     const issue = parsed.error.issues[0]!;
-    throw new ConfigError({ at: `${file}: ${issue.path.join(".")}`, need: issue.message });
+    throw new ConfigError({
+      at: [file, ...(issue.path.length > 0 ? [issue.path.join(".")] : [])].join(": "),
+      need: issue.message,
+    });
   }
   const config = parsed.data;
   if (!(config.model_type in ARCHITECTURES)) {

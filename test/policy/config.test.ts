@@ -32,6 +32,7 @@ test.each([
     says: "config.json: num_key_value_heads: need a divisor of 8, got 3.",
   },
   { change: { hidden_size: -1 }, says: "config.json: hidden_size: need " },
+  { change: { num_hidden_layers: 1e9 }, says: "config.json: num_hidden_layers: need " },
   { change: { hidden_act: "gelu" }, says: 'config.json: hidden_act: need silu, got "gelu".' },
 ])("$change is refused with the reason", ({ change, says }) => {
   const read = (): unknown => parseDecoderConfig({ ...small, ...change });

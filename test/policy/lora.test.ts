@@ -142,9 +142,28 @@ describe("an adapter folder", () => {
     { keys: { peft_type: "IA3" }, says: "peft_type" },
     { keys: { target_modules: ["q_proj", "lm_head"] }, says: "target_modules" },
     { keys: { modules_to_save: ["lm_head"] }, says: "modules_to_save" },
+    { keys: { alpha_pattern: { q_proj: 99 } }, says: "alpha_pattern" },
+    { keys: { init_lora_weights: "pissa_niter_4" }, says: "init_lora_weights" },
+    { keys: { fan_in_fan_out: true }, says: "fan_in_fan_out" },
+    {
+      keys: { target_modules: ["q_proj"] },
+      says: "need matrices of the adapter's target_modules alone: this one would be left out",
+    },
     { keys: { r: 4 }, says: "lora_A.weight: need a tensor of shape [4,12], got [3,12]" },
   ])("with $keys is refused", ({ keys, says }) => {
     change(keys);
     expect(() => readPolicy(folder)).toThrow(says);
+  });
+
+  test("with the keys that PEFT writes beside those, empty, is read", () => {
+    const empty = { rank_pattern: {}, alpha_pattern: {}, modules_to_save: null, layer_replication: null };
+    change({
+      ...empty,
+      init_lora_weights: true,
+      fan_in_fan_out: false,
+      lora_bias: false,
+      layers_to_transform: null,
+    });
+    expect(readPolicy(folder).weights).toEqual(mergedWeights(weights, adapter, config));
   });
 });
