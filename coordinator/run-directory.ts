@@ -17,6 +17,7 @@ import { join, resolve } from "node:path";
 import { parse, stringify } from "yaml";
 import { replaceFile } from "../checkpoints/index.js";
 import { ConfigError, makeFolder } from "../core/index.js";
+import { RunConfig } from "./config.js";
 import { differences } from "./config-difference.js";
 import { Journal } from "./journal.js";
 import { lockFolder } from "./run-lock.js";
@@ -144,9 +145,20 @@ function setAside(folder: string, note: (line: string) => void): () => void {
   return release;
 }
 
+/** What a run began with; keys that were not known then have their defaults, which change nothing. */
+function savedConfig(file: string): unknown {
+  try {
+    const saved: unknown = parse(readFileSync(file, "utf8"));
+    const known = RunConfig.safeParse(saved);
+    return known.success ? JSON.parse(JSON.stringify(known.data)) : saved;
+  } catch (cause) {
+    throw new ConfigError({ at: file, need: `the run's configuration (${(cause as Error).message})`, cause });
+  }
+}
+
 /** @throws ConfigError that names every key that changed */
 function refuseChangedConfig(folder: string, config: unknown): void {
-  const before: unknown = parse(readFileSync(join(folder, "config.yaml"), "utf8"));
+  const before = savedConfig(join(folder, "config.yaml"));
   const changed = differences(before, config, FREE_ON_RESUME);
   if (changed.length === 0) return;
   throw new ConfigError({

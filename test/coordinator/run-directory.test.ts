@@ -13,9 +13,10 @@ import { hostname, tmpdir } from "node:os";
 import { join } from "node:path";
 import { pathToFileURL } from "node:url";
 import { afterAll, beforeEach, expect, test } from "vitest";
+import { loadRunConfig } from "../../coordinator/config.js";
 import { differences } from "../../coordinator/config-difference.js";
 import { openRunDirectory } from "../../coordinator/run-directory.js";
-import { builtModule } from "../../core/index.js";
+import { builtModule, packageRoot } from "../../core/index.js";
 
 const root = mkdtempSync(join(tmpdir(), "run-"));
 afterAll(() => rmSync(root, { recursive: true }));
@@ -180,4 +181,26 @@ test("a lock from another machine is never taken over", async () => {
   mkdirSync(folder);
   writeFileSync(join(folder, "run.lock"), JSON.stringify({ pid: 1, started: "1", host: "elsewhere" }));
   await expect(open(false)).rejects.toThrow(`If that process is over, remove ${join(folder, "run.lock")}.`);
+});
+
+test("a run that began before a key was there is resumed with its default, and with no other value", async () => {
+  const run = loadRunConfig(join(packageRoot, "configs", "runs", "quickstart.yaml"));
+  (await openRunDirectory(folder, { config: run, resume: false })).close();
+  const { device, ...known } = run.rollout;
+  expect(device).toBe("auto");
+  writeFileSync(join(folder, "config.yaml"), JSON.stringify({ ...run, rollout: known }));
+  const resumed = await openRunDirectory(folder, { config: run, resume: true });
+  expect(resumed.isResumed).toBe(true);
+  resumed.close();
+  const other = { ...run, rollout: { ...run.rollout, device: "cpu" } };
+  await expect(openRunDirectory(folder, { config: other, resume: true })).rejects.toThrow(
+    /changed: rollout\.device \("auto" in the run, "cpu" now\)/,
+  );
+});
+
+test("a configuration that cannot be read is named on resume, and nothing of the run is touched", async () => {
+  (await open(false)).close();
+  writeFileSync(join(folder, "config.yaml"), "run: [cut");
+  await expect(open(true)).rejects.toThrow(`${join(folder, "config.yaml")}: need the run's configuration (`);
+  expect(read("config.yaml")).toBe("run: [cut");
 });
