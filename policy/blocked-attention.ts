@@ -19,8 +19,8 @@ export interface QueryBlock {
 const SMALLEST_BLOCK = 128;
 /** Smaller ones save little more of a long row, and each is some 25 nodes a layer. */
 const LARGEST_BLOCK = 256;
-/** Longer rows have larger blocks: 4 of 128, then up to 16 of 256. */
-const [FEW_BLOCKS, MOST_BLOCKS] = [4, 16];
+/** Longer rows have more blocks, then larger ones: 8 of 128, 16 of 256. At 1024 tokens 8 are 5 % faster than 4. */
+const [FEW_BLOCKS, MOST_BLOCKS] = [8, 16];
 
 /** Blocks of queries of a row, nearly equal in size. */
 export function queryBlocks(length: number): QueryBlock[] {

@@ -106,7 +106,7 @@ test.each([
   { length: 128, sizes: [128] },
   { length: 130, sizes: [65, 65] },
   { length: 512, sizes: [128, 128, 128, 128] },
-  { length: 1000, sizes: [250, 250, 250, 250] },
+  { length: 1030, sizes: [128, 129, 129, 129, 128, 129, 129, 129] },
 ])("$length queries are cut into blocks of $sizes", ({ length, sizes }) => {
   expect(queryBlocks(length).map(({ size }) => size)).toEqual(sizes);
 });
