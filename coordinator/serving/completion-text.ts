@@ -55,7 +55,8 @@ export class CompletionText {
     if (isHalf && !isLast) return "";
     this.#windowStart = this.#read;
     this.#read = this.#ids.length;
-    return now.slice(before.length);
+    // Broken bytes that were shown may have held the beginning of a character: its second half alone is no text.
+    return now.slice(before.length).replace(/^[\uDC00-\uDFFF]/, "");
   }
 
   #cut(isLast: boolean): TextPiece {

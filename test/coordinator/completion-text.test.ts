@@ -64,6 +64,20 @@ test("what may become a stop text is held back, and shown once it does not", () 
   expect(written("xEN", ["END"]).pieces).toEqual(["x", "", "", "EN"]);
 });
 
+test("whatever bytes come, no piece is half of a character, of which a client could make no UTF-8", () =>
+  fc.assert(
+    fc.property(
+      fc.array(fc.constantFrom(0x80, 0x80, 0x80, 0xf0, 0x9f, 0x99, 0x82, 0x61), { maxLength: 40 }),
+      (ids) => {
+        const writer = new CompletionText(bytes, [], false);
+        const pieces = [...ids.map((id) => writer.push(id).text), writer.end().text];
+        // A half of a pair does not survive UTF-8.
+        for (const piece of pieces) expect(Buffer.from(piece, "utf8").toString("utf8")).toBe(piece);
+      },
+    ),
+    { examples: [[[...Array<number>(7).fill(0x80), 0xf0, 0x9f, 0x99, 0x82]]] },
+  ));
+
 test("bytes that are no character at all are shown as such, not held for ever", () => {
   const writer = new CompletionText(bytes, [], false);
   const shown = Array.from({ length: 20 }, () => writer.push(0xff).text).join("");
