@@ -22,7 +22,7 @@ export interface Machine {
 }
 
 /** Device files of a GPU. Without any, trying one out would only make its driver complain on stderr. */
-const GPU_FILES = ["/dev/dri", "/dev/nvidia0", "/dev/dxg"];
+const GPU_FILES = ["/dev/dri", "/dev/nvidiactl", "/dev/nvidia0", "/dev/dxg"];
 
 export const hasGpuDevice = (): boolean =>
   process.platform !== "linux" || GPU_FILES.some((file) => existsSync(file));
@@ -33,8 +33,8 @@ const thisMachine = (): Machine => ({
   isSoftwareVulkan: isSoftwareVulkan(),
 });
 
-const hasRealWebgpu = async ({ state, hasGpu, isSoftwareVulkan: isSoftware }: Machine): Promise<boolean> =>
-  hasGpu && !isSoftware && (await state("webgpu")).works;
+const hasRealWebgpu = async ({ state, isSoftwareVulkan: isSoftware }: Machine): Promise<boolean> =>
+  !isSoftware && (await state("webgpu")).works;
 
 /** @throws ConfigError where it does not work here */
 async function mustWork(at: string, device: Provider, machine: Machine): Promise<void> {
@@ -58,8 +58,9 @@ export async function chooseProvider(device: DeviceChoice, machine = thisMachine
     await mustWork("policy.device", device, machine);
     return device;
   }
+  if (!machine.hasGpu) return "cpu";
   if (await hasRealWebgpu(machine)) return "webgpu";
-  return machine.hasGpu && (await machine.state("cuda")).works ? "cuda" : "cpu";
+  return (await machine.state("cuda")).works ? "cuda" : "cpu";
 }
 
 /**
@@ -71,7 +72,7 @@ export async function chooseSampler(
   device: DeviceChoice,
   machine = thisMachine(),
 ): Promise<SamplingProvider> {
-  if (device === "auto") return (await hasRealWebgpu(machine)) ? "webgpu" : "cpu";
+  if (device === "auto") return machine.hasGpu && (await hasRealWebgpu(machine)) ? "webgpu" : "cpu";
   await mustWork("policy.device", device, machine);
   if (device !== "cuda") return device;
   if (await hasRealWebgpu(machine)) return "webgpu";
