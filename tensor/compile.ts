@@ -61,9 +61,9 @@ const DIALECTS: Record<Provider, Dialect> = {
 export function record(
   fn: TracedFunction,
   specs: Readonly<Record<string, TensorSpec>>,
-  dialect: Dialect,
+  provider: Provider,
 ): Recording {
-  const graph = new Graph(dialect);
+  const graph = new Graph(DIALECTS[provider]);
   const inputs = mapValues(specs, ({ shape, dtype }, name) => graph.input(name, [...shape], dtype));
   const outputs: Record<string, Value> = {};
   whileTracing(graph, () => {
@@ -95,7 +95,16 @@ export function recordFunction(
   specs: Readonly<Record<string, TensorSpec>>,
   provider: Provider,
 ): RecordedFunction {
-  const recording = record(fn, specs, DIALECTS[provider]);
+  return recordedFunction(record(fn, specs, provider), specs, provider, fn);
+}
+
+/** @param fn - what was recorded, where it is to run eagerly */
+export function recordedFunction(
+  recording: Recording,
+  specs: Readonly<Record<string, TensorSpec>>,
+  provider: Provider,
+  fn?: TracedFunction,
+): RecordedFunction {
   const nodeCount = neededNodes(recording.graph, Object.values(recording.outputs)).length;
   const signature = { inputs: specs, outputs: mapValues(recording.outputs, specOf), nodeCount };
   return {
@@ -106,7 +115,10 @@ export function recordFunction(
       const dry = currentDryRun();
       if (dry !== undefined)
         return withBound(dry.open(recording, signature, { ...options, provider }), bound);
-      if (provider === "tensorflow") return withBound(eagerFunction(fn, signature, keepOnDevice), bound);
+      if (provider === "tensorflow") {
+        if (fn === undefined) throw new Error("a part of a function does not run eagerly");
+        return withBound(eagerFunction(fn, signature, keepOnDevice), bound);
+      }
       const mapped = provider === "cpu" ? fileTensorsOf(bound) : {};
       const unmapped = Object.keys(specs).find((name) => specs[name]!.dtype === "int8" && !mapped[name]);
       if (unmapped !== undefined)
@@ -144,7 +156,7 @@ export const functionCost = (
   fn: TracedFunction,
   specs: Readonly<Record<string, TensorSpec>>,
   provider: Provider,
-): GraphCost => graphCost(record(fn, specs, DIALECTS[provider]));
+): GraphCost => graphCost(record(fn, specs, provider));
 
 /** Compiles a function for fixed shapes, see `recordFunction`. */
 export async function compile(

@@ -59,14 +59,16 @@ const IN_PLACE = new Set(
   ]),
 );
 
-/** Multiply-adds count two. */
-function productFlops({ op, inputs, outputs, attributes }: OpNode): number {
+/** Multiply-adds of each element of a matrix product; 0 of another op. */
+export function productDepth({ op, inputs, attributes }: OpNode): number {
   if (op !== "MatMul" && op !== "FusedMatMul" && op !== "Gemm") return 0;
   const [a] = inputs;
   const isTransposed = attributes.transA && "int" in attributes.transA && attributes.transA.int === 1;
-  const inner = a!.shape.at(isTransposed ? -2 : -1) ?? 1;
-  return 2 * sizeOf(outputs[0]!.shape) * inner;
+  return a!.shape.at(isTransposed ? -2 : -1) ?? 1;
 }
+
+/** Multiply-adds count two. */
+const productFlops = (node: OpNode): number => 2 * sizeOf(node.outputs[0]!.shape) * productDepth(node);
 
 /** A gather reads the rows that it gives, not the table that they stand in. */
 function bytesTouched({ op, inputs, outputs }: OpNode): number {

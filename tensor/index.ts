@@ -30,6 +30,7 @@ export type { GraphCost } from "./graph-cost.js";
 export { dequantizedRows, INT8_BLOCK, int8Blocks, quantizedRows } from "./int8-blocks.js";
 export { placeOn } from "./place.js";
 export { type NodeProfile, readProfile } from "./profile.js";
+export { recordSplit, type SplitFunction } from "./split.js";
 export { type Transfer, watchTransfers } from "./transfers.js";
 export {
   type CompiledFunction,

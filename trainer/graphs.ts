@@ -34,6 +34,8 @@ export interface GraphOptions {
   readonly frozen?: Readonly<Record<string, Value>>;
   /** Response tokens whose logits exist at a time, layer by layer. Default: so many that they take about 64 MB. */
   readonly chunk?: number;
+  /** Bytes of products kept between the passes, layer by layer. Default: as optimizer.recompute and kept_mb say. */
+  readonly keptBytes?: number;
 }
 
 /** Rows and positions that a graph is compiled for. */

@@ -34,7 +34,16 @@ const shared = {
     .default("auto")
     .describe(
       "layers: keeps one layer's activations at a time and computes them again going back, logits in chunks; none: " +
-        "keeps all, faster for a small policy; auto: layers from 64M parameters on. The update is the same.",
+        "keeps all, faster for a small policy; auto: from 64M parameters on layer by layer too, keeping what kept_mb has " +
+        "room for. The update is the same.",
+    ),
+  kept_mb: z
+    .int()
+    .nonnegative()
+    .default(1024)
+    .describe(
+      "Layer by layer under recompute: auto, megabytes of matrix products kept on the way forward, so that going back need " +
+        "not compute them again: a tenth of the time of an update of all weights. Memory depends on it, the update does not.",
     ),
 };
 

@@ -52,6 +52,8 @@ export function changesOf(config: RunConfig, provider: Provider): Change[] {
     });
   if (optimizer.recompute === "none")
     change("optimizer.recompute=layers", { optimizer: { ...optimizer, recompute: "layers" } });
+  if (optimizer.recompute === "auto" && optimizer.kept_mb > 0)
+    change("optimizer.kept_mb=0", { optimizer: { ...optimizer, kept_mb: 0 } });
   const slots = quarter(Math.min(rollout.slots, rollout.prompts_per_step * rollout.samples_per_prompt), 1);
   if (slots < rollout.slots) change(`rollout.slots=${slots}`, { rollout: { ...rollout, slots } });
   const length = quarter(rollout.max_new_tokens, 32);

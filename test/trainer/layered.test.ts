@@ -7,11 +7,13 @@ import {
   adapterShapes,
   type DecoderConfig,
   initialAdapter,
+  initialWeights,
   LoraConfig,
+  parseDecoderConfig,
   readDecoderConfig,
   readWeights,
 } from "../../policy/index.js";
-import type { FileTensor } from "../../tensor/index.js";
+import { type FileTensor, watchTransfers } from "../../tensor/index.js";
 import {
   createLearner,
   decoderModel,
@@ -143,6 +145,59 @@ describe("layer by layer", () => {
         if (step === 0) await expectSameState(layered, whole, 1e-5, "moment1/"); // the gradients, clipped
       }
       await expectSameState(layered, whole, 1e-3);
+    },
+  );
+
+  test.each([
+    { type: "llama", withLora: false, keptBytes: 2 ** 30, share: 1 },
+    { type: "qwen2", withLora: true, keptBytes: 2 ** 30, share: 1 },
+    { type: "qwen3", withLora: false, keptBytes: 500_000, share: 1 / 3 }, // of three layers, one at the most tokens
+  ])(
+    "products that are kept change no gradient: $type, lora $withLora, of up to $keptBytes bytes",
+    async (choices) => {
+      // Wide enough that its products are worth keeping.
+      const config = parseDecoderConfig({
+        model_type: choices.type,
+        hidden_size: 160,
+        intermediate_size: 144,
+        num_hidden_layers: 3,
+        num_attention_heads: 4,
+        num_key_value_heads: 2,
+        head_dim: 40,
+        vocab_size: 11,
+        tie_word_embeddings: true,
+      });
+      const [weights, adapted] = [initialWeights(config, 3), { ...config, lora }];
+      const given = choices.withLora
+        ? { model: decoderModel(adapted), weights: initialAdapter(adapted, 0), frozen: weights }
+        : { model: decoderModel(config), weights };
+      const counts = { kept: 0, all: 0 };
+      const end = watchTransfers(({ by, direction, name }) => {
+        if (!by.startsWith("layer backward") || direction !== "in" || name !== "dy") return;
+        counts.all++;
+        if (by.startsWith("layer backward of kept")) counts.kept++;
+      });
+      const updated = async (keptBytes: number): Promise<{ learner: Learner; metrics: number[] }> => {
+        const learner = createLearner({
+          ...given,
+          objective: ObjectiveConfig.parse({ type: "mix" }),
+          optimizer: OptimizerConfig.parse({ type: "adamw", microbatch_tokens: 128, recompute: "layers" }),
+          temperature: 0.8,
+          totalSteps: 10,
+          compile: { provider: "cpu", threads: 1 },
+          keptBytes,
+        });
+        opened.push(learner);
+        return { learner, metrics: learned(await learner.update({ samples: tinySamples(14) })) };
+      };
+      const none = await updated(0);
+      expect(counts.kept).toBe(0);
+      const some = await updated(choices.keptBytes);
+      end();
+      expect(counts.kept / (counts.all / 2)).toBeGreaterThanOrEqual(choices.share);
+      expect(counts.kept === counts.all / 2).toBe(choices.share === 1);
+      expectClose(some.metrics, none.metrics, 1e-6);
+      await expectSameState(some.learner, none.learner, 1e-5, "moment1/");
     },
   );
 

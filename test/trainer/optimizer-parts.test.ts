@@ -16,6 +16,7 @@ const functionsOf = (squares: number): Functions => ({
   part: ({ inputs, toHost }: Parameters<Functions["part"]>[0]) =>
     Promise.resolve({
       inputs,
+      outputs: {},
       run: () => Promise.resolve(toHost ? { squares: Float32Array.of(squares) } : {}),
       dispose: () => Promise.resolve(),
     }),

@@ -1,7 +1,7 @@
 /**
  * An update of a large policy, layer by layer: a few small functions instead of one graph of everything. The forward pass
- * keeps the input of each layer; the backward pass computes each layer's activations again from it. Memory grows with one
- * layer's activations, one chunk's logits, and one hidden state for each layer.
+ * keeps the input of each layer, and of as many layers as there is room for the matrix products; the backward pass computes
+ * all else again. Memory grows with one layer's activations, one chunk's logits, and one hidden state for each layer.
  */
 import type { Value } from "../../tensor/index.js";
 import type { Computation, Values } from "../computation.js";
@@ -24,10 +24,11 @@ export function layeredComputation(options: GraphOptions): Computation {
   const layers: Layers = { parts, functions: layerFunctions(options, parts) };
   const head = headFunctions(options, layers);
   const steps = optimizerParts(parts);
+  const keptBytes = keptBytesOf(options);
   const host = stepsOnHost(options) ? hostStep(options) : null;
   const computation: Computation = {
     score: async (copy, microbatch, values) => {
-      const { last } = await forwardPass(microbatch, copy, values, layers, false);
+      const { last } = await forwardPass(microbatch, copy, values, layers, null);
       const scores = await scoreChunks(microbatch, last, copy, values, head, layers);
       disposeAll([last]);
       return scores;
@@ -39,7 +40,7 @@ export function layeredComputation(options: GraphOptions): Computation {
         const refLogProbs = needsReference(options)
           ? await computation.score("reference", microbatch, values)
           : null;
-        const given = { microbatch, values, oldLogProbs, refLogProbs, sums: gradients };
+        const given = { microbatch, values, oldLogProbs, refLogProbs, sums: gradients, keptBytes };
         const outputs = await microbatchGradients(given, head, layers);
         addMicrobatch(sums, microbatch, outputs, oldLogProbs ?? outputs.log_probs!);
       }
@@ -53,6 +54,12 @@ export function layeredComputation(options: GraphOptions): Computation {
   return computation;
 }
 
+/** What `recompute: layers` asks for is the least memory. */
+function keptBytesOf({ optimizer, compile, keptBytes }: GraphOptions): number {
+  if (compile.provider === "tensorflow") return 0;
+  return keptBytes ?? (optimizer.recompute === "auto" ? optimizer.kept_mb * 2 ** 20 : 0);
+}
+
 const needsReference = ({ objective }: GraphOptions): boolean =>
   "kl_coefficient" in objective && objective.kl_coefficient > 0;
 
@@ -62,6 +69,7 @@ interface Given {
   readonly oldLogProbs: Float32Array | null;
   readonly refLogProbs: Float32Array | null;
   readonly sums: GradientSums;
+  readonly keptBytes: number;
 }
 
 /** Adds one microbatch's gradients to the sums; gives its loss and terms. */
@@ -72,11 +80,11 @@ async function microbatchGradients(
 ): Promise<Record<string, Float32Array>> {
   const { microbatch, values, sums } = given;
   const { teacher } = microbatch;
-  const taught = teacher && (await forwardPass(teacher, "teacher", values, layers, false));
+  const taught = teacher && (await forwardPass(teacher, "teacher", values, layers, null));
   const teacherLast: Value | null = taught?.last ?? null;
-  const { inputs, last } = await forwardPass(microbatch, "weights", values, layers, true);
+  const { states, last } = await forwardPass(microbatch, "weights", values, layers, given.keptBytes);
   const { dx, outputs } = await lossChunks({ ...given, last, teacherLast }, head, layers);
   disposeAll(teacherLast === null ? [last] : [last, teacherLast]);
-  await backwardPass(microbatch, values, { inputs, last: dx }, sums, layers);
+  await backwardPass(microbatch, values, { states, last: dx }, sums, layers);
   return outputs;
 }

@@ -4,13 +4,11 @@
  */
 import * as tf from "@tensorflow/tfjs-core";
 import {
-  type CompiledFunction,
   type Provider,
   placeOn,
-  recordFunction,
+  recordSplit,
   type TensorMap,
   type TensorSpec,
-  type TracedFunction,
   type Value,
   valueAndGradients,
 } from "../../tensor/index.js";
@@ -18,22 +16,8 @@ import { type GraphOptions, under } from "../graphs.js";
 import { keepFunctions } from "../kept-functions.js";
 import { disposeAll } from "../learner-state.js";
 import type { PaddedRows } from "../pack-batch.js";
-import {
-  boundWeights,
-  learnedShapes,
-  type PartWeights,
-  type PolicyParts,
-  partSpecs,
-  weightSpecs,
-} from "./part-weights.js";
-
-/** A function recorded once and compiled for the weights of each layer that it is run on. */
-export interface PartFunction {
-  /** Those that stand in files included: they are not fed. */
-  readonly inputs: Readonly<Record<string, TensorSpec>>;
-  run(layer: number, feeds: Readonly<Record<string, Value>>): Promise<Record<string, Value>>;
-  dispose(): Promise<void>;
-}
+import { type PartFunction, type PartRequest, partFunction, recordedPart } from "./part-function.js";
+import { learnedShapes, type PolicyParts, partSpecs, weightSpecs } from "./part-weights.js";
 
 /** Rows that a function is compiled for. */
 export type Rows = Pick<PaddedRows, "rows" | "length">;
@@ -48,6 +32,10 @@ export interface LayerFunctions {
   forward(rows: Rows): Promise<PartFunction>;
   /** `x`, `dy`, tables -> `dx`, `gradients/`; `adds`: takes `sum/` and gives the sums with this layer's added. */
   backward(rows: Rows, adds: boolean): Promise<PartFunction>;
+  /** As `forward`, with outputs `kept/`: what `backwardOfKept` takes besides. Not on tensorflow. */
+  forwardKeeping(rows: Rows): Promise<PartFunction>;
+  /** As `backward`, with the products of the way forward as inputs `kept/` in place of computing them again. */
+  backwardOfKept(rows: Rows, adds: boolean): Promise<PartFunction>;
   /** `ids`, `dx` -> `gradients/` of the embedding; `adds`: as `backward` does. */
   embedBackward(rows: Rows, adds: boolean): Promise<PartFunction>;
   /** `x` [N, D], `positions` [C] -> `h` [C, D]. */
@@ -60,16 +48,6 @@ export interface LayerFunctions {
   /** One function more, kept and compiled as these are. */
   part(request: PartRequest): Promise<PartFunction>;
   dispose(): Promise<void>;
-}
-
-/** What a function is recorded from. Its outputs stay on the device, but for those named. */
-export interface PartRequest {
-  readonly name: string;
-  readonly fn: TracedFunction;
-  readonly inputs: Readonly<Record<string, TensorSpec>>;
-  /** Whose weights are bound, layer by layer. */
-  readonly weights?: readonly PartWeights[];
-  readonly toHost?: readonly string[];
 }
 
 /** Shapes of rows and chunks together; a layer's function counts once. */
@@ -108,6 +86,37 @@ export function layerFunctions(options: GraphOptions, parts: PolicyParts): Layer
     const { cos, sin, mask } = inputs as Record<"cos" | "sin" | "mask", tf.Tensor>;
     return model.parts.layer(weights, x as tf.Tensor2D, [rows, length], { cos, sin, mask });
   };
+  const backwardSpecs = (rows: Rows, adds: boolean): Record<string, TensorSpec> => ({
+    ...layerSpecs(rows),
+    ...(adds ? partSpecs("sum", parts.layers[0]!) : {}),
+    dy: float(rows.rows * rows.length, width),
+  });
+  /** `y`, `dx` and `gradients/` of one layer. */
+  const bothWays = (inputs: TensorMap, rows: Rows): Record<"y" | "dx", tf.Tensor> & TensorMap => {
+    // The gradient of sum(y dy) is that of the loss, when dy is the loss's gradient at y.
+    const along = ({ x, ...learned }: TensorMap) => {
+      const y = layer(inputs, { ...weightsOf(inputs), ...learned }, x!, rows);
+      return { loss: tf.sum(tf.mul(y, inputs.dy!)) as tf.Scalar, extras: { y } };
+    };
+    const given = { ...under("weights", inputs), x: inputs.x! };
+    const { gradients, extras } = valueAndGradients(along, given);
+    const { x: dx, ...learned } = gradients;
+    return { y: extras.y!, dx: dx!, ...addedTo(inputs, learned) };
+  };
+  const keeping = (
+    name: string,
+    rows: Rows,
+    adds: boolean,
+    half: "first" | "second",
+  ): Promise<PartFunction> =>
+    kept.once(name, () => {
+      if (compile.provider === "tensorflow") throw new Error("nothing is kept on tensorflow");
+      const specs = backwardSpecs(rows, adds);
+      const late = new Set(Object.keys(specs).filter((key) => key === "dy" || key.startsWith("sum/")));
+      const split = recordSplit((inputs) => bothWays(inputs, rows), specs, late, compile.provider);
+      const request = { name, weights: parts.layers };
+      return Promise.resolve(recordedPart(split[half], request, compile));
+    });
   return {
     part,
     embed: (rows) =>
@@ -128,20 +137,15 @@ export function layerFunctions(options: GraphOptions, parts: PolicyParts): Layer
       part({
         name: name(`layer backward ${adds}`, rows),
         fn: (inputs) => {
-          // The gradient of sum(y dy) is that of the loss, when dy is the loss's gradient at y.
-          const along = ({ x, ...learned }: TensorMap): tf.Scalar =>
-            tf.sum(tf.mul(layer(inputs, { ...weightsOf(inputs), ...learned }, x!, rows), inputs.dy!));
-          const { gradients } = valueAndGradients(along, { ...under("weights", inputs), x: inputs.x! });
-          const { x: dx, ...learned } = gradients;
-          return { dx: dx!, ...addedTo(inputs, learned) };
+          const { y: _, ...outputs } = bothWays(inputs, rows);
+          return outputs;
         },
-        inputs: {
-          ...layerSpecs(rows),
-          ...(adds ? partSpecs("sum", parts.layers[0]!) : {}),
-          dy: float(rows.rows * rows.length, width),
-        },
+        inputs: backwardSpecs(rows, adds),
         weights: parts.layers,
       }),
+    forwardKeeping: (rows) => keeping(name("layer keeping", rows), rows, false, "first"),
+    backwardOfKept: (rows, adds) =>
+      keeping(name(`layer backward of kept ${adds}`, rows), rows, adds, "second"),
     embedBackward: (rows, adds) =>
       part({
         name: name(`embed backward ${adds}`, rows),
@@ -238,31 +242,4 @@ let zeros = new Float32Array(0);
 function sharedZeros(size: number): Float32Array {
   if (zeros.length < size) zeros = new Float32Array(size);
   return zeros.subarray(0, size);
-}
-
-function partFunction(
-  { name, fn, inputs, weights = [], toHost = [] }: PartRequest,
-  compile: GraphOptions["compile"],
-): PartFunction {
-  const recorded = recordFunction(fn, inputs, compile.provider);
-  const keepOnDevice = Object.keys(recorded.signature.outputs).filter((key) => !toHost.includes(key));
-  const sessions = new Map<number, Promise<CompiledFunction>>();
-  const session = (layer: number): Promise<CompiledFunction> => {
-    const bound = weights[layer] === undefined ? {} : boundWeights(weights[layer]);
-    const key = Object.keys(bound).length === 0 ? 0 : layer; // fed weights: one session serves all
-    // Without an arena: the sessions of all layers would each hold the memory of one layer's activations for good.
-    const opened =
-      sessions.get(key) ?? recorded.compile({ ...compile, name, bound, keepOnDevice, arena: false });
-    sessions.set(key, opened);
-    opened.catch(() => sessions.delete(key)); // tried again when it is asked for again
-    return opened;
-  };
-  return {
-    inputs,
-    run: async (layer, feeds) => (await session(layer)).run(feeds),
-    dispose: async () => {
-      for (const opened of sessions.values()) await (await opened).dispose();
-      sessions.clear();
-    },
-  };
 }

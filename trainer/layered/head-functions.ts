@@ -7,7 +7,8 @@ import { lossSpecs, viewed } from "../loss-inputs.js";
 import { hasTeacher } from "../objective-config.js";
 import { atTemperature } from "../trainable-model.js";
 import { type TeacherView, teacherView, tokenTerms, weightedLoss } from "../training-loss.js";
-import { addedTo, type PartFunction } from "./functions.js";
+import { addedTo } from "./functions.js";
+import type { PartFunction } from "./part-function.js";
 import { partSpecs, weightSpecs } from "./part-weights.js";
 import type { Layers } from "./passes.js";
 

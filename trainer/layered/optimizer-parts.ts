@@ -6,7 +6,8 @@ import type { GraphOptions } from "../graphs.js";
 import { disposeAll } from "../learner-state.js";
 import { hasTeacher } from "../objective-config.js";
 import { optimizerSpecs, type Shapes, scaledStep, squaredNorm } from "../optimizer.js";
-import type { LayerFunctions, PartFunction } from "./functions.js";
+import type { LayerFunctions } from "./functions.js";
+import type { PartFunction } from "./part-function.js";
 import { learnedShapes, type PolicyParts } from "./part-weights.js";
 
 /** Parameters that are stepped together, by local name; parts of equal shapes share their functions. */

@@ -12,56 +12,80 @@ export interface Layers {
   readonly functions: LayerFunctions;
 }
 
+/** What the backward pass needs of a layer: its input, and its products where they are kept. */
+interface LayerState {
+  readonly x: Value;
+  /** null: they are computed again. */
+  readonly kept: Record<string, Value> | null;
+}
+
 /**
  * Hidden states of some rows, [N, D] each.
- * @returns the input of every layer and what comes out of the last one; only that when `keepAll` is false
+ * @param keptBytes - what the backward pass may be spared: the products of so many of the last layers are kept; null: there
+ * is no backward pass
+ * @returns the states of every layer, none without a backward pass, and what comes out of the last one
  */
 export async function forwardPass(
   rows: PaddedRows,
   copy: WeightsCopy,
   values: Values,
   { parts, functions }: Layers,
-  keepAll: boolean,
-): Promise<{ inputs: Value[]; last: Value }> {
+  keptBytes: number | null,
+): Promise<{ states: LayerState[]; last: Value }> {
   const embed = await functions.embed(rows);
   const embedded = await embed.run(0, { ...weightFeeds(parts.embedding, copy, values), ids: rows.ids });
-  const [layer, tables] = [await functions.forward(rows), await functions.tables(rows.length)];
-  const inputs: Value[] = [];
+  const tables = await functions.tables(rows.length);
+  const count = parts.layers.length;
+  const recomputed = keptBytes === null ? count : count - (await layersKept(rows, functions, keptBytes));
+  const states: LayerState[] = [];
   let x = embedded.x!;
   for (const [index, part] of parts.layers.entries()) {
-    const { y } = await layer.run(index, { ...weightFeeds(part, copy, values), ...tables, x });
-    if (keepAll) inputs.push(x);
-    else disposeAll([x]);
+    const keeps = index >= recomputed;
+    const layer = await (keeps ? functions.forwardKeeping(rows) : functions.forward(rows));
+    const { y, ...kept } = await layer.run(index, { ...weightFeeds(part, copy, values), ...tables, x });
+    if (keptBytes === null) disposeAll([x]);
+    else states.push({ x, kept: keeps ? kept : null });
     x = y!;
   }
-  return { inputs, last: x };
+  return { states, last: x };
+}
+
+/** How many layers' products fit into so many bytes. */
+async function layersKept(rows: PaddedRows, functions: LayerFunctions, bytes: number): Promise<number> {
+  if (bytes === 0) return 0;
+  const { outputs } = await functions.forwardKeeping(rows);
+  const each = Object.entries(outputs)
+    .filter(([name]) => name.startsWith("kept/"))
+    .reduce((sum, [, { shape }]) => sum + 4 * shape.reduce((a, b) => a * b, 1), 0);
+  return Math.floor(bytes / each);
 }
 
 /**
- * Gradients of the layers and the embedding, added to the sums. Each layer computes its activations again from its
- * input, so that those of one layer exist at a time.
- * @param inputs - of every layer, from `forwardPass`; given up one by one
+ * Gradients of the layers and the embedding, added to the sums. A layer whose products were not kept computes them again
+ * from its input, so that those of one such layer exist at a time.
+ * @param states - of every layer, from `forwardPass`; given up one by one
  * @param last - gradient of the loss at the last layer's output [N, D]; given up
  */
 export async function backwardPass(
   rows: PaddedRows,
   values: Values,
-  { inputs, last }: { inputs: Value[]; last: Value },
+  { states, last }: { states: LayerState[]; last: Value },
   sums: GradientSums,
   { parts, functions }: Layers,
 ): Promise<void> {
-  const [layer, tables] = [
-    await functions.backward(rows, hasSums(parts.layers[0]!, sums)),
-    await functions.tables(rows.length),
-  ];
+  const tables = await functions.tables(rows.length);
+  const adds = hasSums(parts.layers[0]!, sums);
   let dy = last;
   for (let index = parts.layers.length - 1; index >= 0; index--) {
     const part = parts.layers[index]!;
-    const x = inputs.pop()!;
+    const { x, kept } = states.pop()!;
+    const layer = await (kept === null
+      ? functions.backward(rows, adds)
+      : functions.backwardOfKept(rows, adds));
     const feeds = { ...weightFeeds(part, "weights", values), ...sumFeeds(part, sums), ...tables, x, dy };
-    const { dx, ...gradients } = await layer.run(index, feeds);
+    const { dx, ...gradients } = await layer.run(index, { ...feeds, ...kept });
     takeSums(part, sums, gradients);
-    disposeAll([x, dy]);
+    disposeAll([x, dy, ...Object.values(kept ?? {})]);
     dy = dx!;
   }
   if (isLearned(parts.embedding)) {
