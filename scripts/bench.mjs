@@ -32,8 +32,9 @@ function ensureLlama(mayInstall) {
   }
   console.error("Installing llama.cpp (node-llama-cpp) into .cache/llama.");
   // The packages for other platforms and GPUs weigh 600 MB, and an install step would fetch more.
-  const args = ["ci", "--omit=optional", "--ignore-scripts", "--no-audit", "--no-fund", "--loglevel=error"];
-  const done = spawnSync("npm", args, { cwd: home, stdio: ["ignore", "ignore", "inherit"] });
+  // Not `npm ci`: npm 11 calls its own lock file incomplete where that leaves other platforms out.
+  const flags = ["--omit=optional", "--ignore-scripts", "--no-audit", "--no-fund", "--loglevel=error"];
+  const done = spawnSync("npm", ["install", ...flags], { cwd: home, stdio: ["ignore", "ignore", "inherit"] });
   if (done.status === 0) return;
   console.error(`llama.cpp could not be installed, see above. Try again, ${without}`);
   process.exit(2);
