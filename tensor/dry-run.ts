@@ -3,8 +3,7 @@
  * counted. So a plan is made by the very code that it foretells.
  */
 import { AsyncLocalStorage } from "node:async_hooks";
-import { setFlagsFromString } from "node:v8";
-import { runInNewContext } from "node:vm";
+import { collectGarbage } from "./collect-garbage.js";
 import type { Recording } from "./graph.js";
 import { type GraphCost, graphCost } from "./graph-cost.js";
 import {
@@ -154,9 +153,10 @@ export class DryRun {
     };
   }
 
-  /** Counts a pass over memory that is no call of a function. */
-  swept(bytes: number): void {
+  /** Counts a pass over memory that is no call of a function, with what is held while it is made. */
+  async swept(bytes: number): Promise<void> {
     this.now = { ...this.now, movedBytes: this.now.movedBytes + bytes };
+    await this.measure(0);
   }
 
   /** A value as a call would return it, followed until it is disposed of or nobody holds it. */
@@ -228,12 +228,3 @@ export const currentDryRun = (): DryRun | undefined => dryRuns.getStore();
 
 /** Runs code whose compiled functions, wherever it makes them, compute nothing and are counted in `dry`. */
 export const whileDry = <T>(dry: DryRun, code: () => Promise<T>): Promise<T> => dryRuns.run(dry, code);
-
-let collect: (() => void) | undefined;
-function collectGarbage(): void {
-  if (collect === undefined) {
-    setFlagsFromString("--expose-gc");
-    collect = runInNewContext("gc") as () => void;
-  }
-  collect();
-}

@@ -28,6 +28,10 @@ export interface Computation {
   apply(request: ApplyRequest): Promise<Applied>;
   /** Somebody else holds these values from now on: a step must not write to them. */
   lend(values: Iterable<Value>): void;
+  /** Nobody else holds these values: a step may write to them. */
+  adopt(values: Iterable<Value>): void;
+  /** An update is over: what it left behind need not wait for the collector. */
+  tidy(): void;
   dispose(): Promise<void>;
 }
 

@@ -32,6 +32,9 @@ export interface LearnerOptions extends GraphOptions {
   readonly totalSteps: number;
 }
 
+/** The initial weights are let go of: the first update replaces them. */
+type UpdateOptions = Omit<LearnerOptions, "weights">;
+
 export interface UpdateRequest {
   /** One training batch, in draw order. */
   readonly samples: readonly Sample[];
@@ -60,7 +63,7 @@ export class NonFiniteUpdateError extends Error {
 }
 
 /** Compiles nothing yet: graphs are compiled when a batch first needs their shape. */
-export function createLearner(options: LearnerOptions): Learner {
+export function createLearner({ weights, ...options }: LearnerOptions): Learner {
   const { objective, optimizer, model } = options;
   const parts: StateParts = {
     shapes: model.shapes,
@@ -70,7 +73,8 @@ export function createLearner(options: LearnerOptions): Learner {
   };
   checkFrozen(options);
   const computation = isLayered(options) ? layeredComputation(options) : wholeComputation(options);
-  let state = initialState(options.weights, parts);
+  let state = initialState(weights, parts);
+  computation.adopt(Object.entries(state.values).flatMap(([key, value]) => (isMoment(key) ? [value] : [])));
   let lost: HalfSteppedError | null = null;
   const checkState = (): void => {
     if (lost !== null) throw lost;
@@ -89,6 +93,7 @@ export function createLearner(options: LearnerOptions): Learner {
       const kept = new Set(Object.values(next.values));
       disposeAll(Object.values(state.values).filter((value) => !kept.has(value)));
       state = next;
+      computation.tidy();
       return metrics;
     },
     score: async (samples) => {
@@ -97,9 +102,9 @@ export function createLearner(options: LearnerOptions): Learner {
     },
     weights: () => {
       checkState();
-      const weights = valuesUnder("weights", state.values);
-      computation.lend(Object.values(weights));
-      return weights;
+      const current = valuesUnder("weights", state.values);
+      computation.lend(Object.values(current));
+      return current;
     },
     exportState: async () => {
       checkState();
@@ -118,6 +123,9 @@ export function createLearner(options: LearnerOptions): Learner {
     },
   };
 }
+
+/** Of the values that a learner makes for itself, whose beginning is zeros. */
+const isMoment = (key: string): boolean => key.startsWith("moment");
 
 /** @throws ConfigError when a frozen parameter is missing or of another size */
 function checkFrozen({ model, frozen = {} }: GraphOptions): void {
@@ -158,7 +166,7 @@ const valuesUnder = (prefix: string, values: Readonly<Record<string, Value>>): R
   );
 
 /** The batch in `minibatches` parts, in draw order, so that groups stay together where the sizes allow. */
-function minibatchesOf(samples: readonly Sample[], options: LearnerOptions): Microbatch[][] {
+function minibatchesOf(samples: readonly Sample[], options: UpdateOptions): Microbatch[][] {
   const { objective } = options;
   const parts = "minibatches" in objective ? objective.minibatches : 1;
   const size = Math.ceil(samples.length / parts);
@@ -171,7 +179,7 @@ function minibatchesOf(samples: readonly Sample[], options: LearnerOptions): Mic
 async function updatedState(
   before: LiveState,
   samples: readonly Sample[],
-  options: LearnerOptions,
+  options: UpdateOptions,
   computation: Computation,
 ): Promise<{ next: LiveState; metrics: UpdateMetrics }> {
   checkSamples(samples, options.objective);
@@ -230,7 +238,7 @@ interface OptimizerUpdate {
 async function optimizerUpdate(
   state: LiveState,
   { microbatches, old, lrScale, isLast, isOnly, sums }: OptimizerUpdate,
-  { objective, optimizer }: LearnerOptions,
+  { objective, optimizer }: UpdateOptions,
   computation: Computation,
 ): Promise<{ next: LiveState; gradNorm: number; weightNorm: number }> {
   const gradients = await computation.gradients(microbatches, state.values, old, sums);
@@ -272,7 +280,7 @@ function checkSamples(samples: readonly Sample[], objective: ObjectiveConfig): v
 async function scoreSamples(
   state: LiveState,
   samples: readonly Sample[],
-  options: LearnerOptions,
+  options: UpdateOptions,
   computation: Computation,
 ): Promise<number[][]> {
   const everything = samples.map(() => ({ policy: 0, distill: 0, imitate: 1, kl: 0 }));

@@ -19,6 +19,8 @@ export function wholeComputation(options: GraphOptions): Computation {
       accumulateGradients(microbatches, values, old, sums, objective, graphs),
     apply: (request) => applyStep(request, graphs),
     lend: () => {}, // every step makes new values
+    adopt: () => {},
+    tidy: () => {},
     dispose: () => graphs.dispose(),
   };
 }

@@ -83,8 +83,10 @@ export async function updateCost(
     });
     await learner.update({ samples });
     await learner.update({ samples: fullBatch(config, promptTokens.train, USUAL_SHARE) });
+    const sampled = learner.weights(); // the sampler holds them until it is given the next
     dry.stage();
     await learner.update({ samples });
+    if (Object.keys(sampled).length === 0) throw new Error("a learner without weights");
     const state: Record<string, number> = {};
     const parts = {
       shapes: model.shapes,

@@ -107,6 +107,13 @@ test.each([
     },
   },
   {
+    name: "67M parameters, all of them learned, layer by layer",
+    shape: { width: 640, layers: 12, feedForward: 1728, heads: 10, vocabulary: 12_000 },
+    sections: {
+      rollout: { prompts_per_step: 1, samples_per_prompt: 8, max_new_tokens: 32, max_prompt_tokens: 16 },
+    },
+  },
+  {
     name: "67M parameters under an adapter, layer by layer",
     shape: { width: 640, layers: 12, feedForward: 1728, heads: 10, vocabulary: 12_000 },
     sections: {

@@ -3,7 +3,7 @@
  * keeps the input of each layer, and of as many layers as there is room for the matrix products; the backward pass computes
  * all else again. Memory grows with one layer's activations, one chunk's logits, and one hidden state for each layer.
  */
-import type { Value } from "../../tensor/index.js";
+import { collectGarbage, currentDryRun, type Value } from "../../tensor/index.js";
 import type { Computation, Values } from "../computation.js";
 import type { GraphOptions } from "../graphs.js";
 import { disposeAll } from "../learner-state.js";
@@ -26,6 +26,7 @@ export function layeredComputation(options: GraphOptions): Computation {
   const steps = optimizerParts(parts);
   const keptBytes = keptBytesOf(options);
   const host = stepsOnHost(options) ? hostStep(options) : null;
+  const tidy = leavesMuch(options) ? collectGarbage : () => {};
   const computation: Computation = {
     score: async (copy, microbatch, values) => {
       const { last } = await forwardPass(microbatch, copy, values, layers, null);
@@ -43,16 +44,31 @@ export function layeredComputation(options: GraphOptions): Computation {
         const given = { microbatch, values, oldLogProbs, refLogProbs, sums: gradients, keptBytes };
         const outputs = await microbatchGradients(given, head, layers);
         addMicrobatch(sums, microbatch, outputs, oldLogProbs ?? outputs.log_probs!);
+        tidy();
       }
       return gradients;
     },
     apply: (request) =>
       host === null ? applyParts(request, steps, options, layers.functions) : host.apply(request),
     lend: (values) => host?.lend(values),
+    adopt: (values) => host?.adopt(values),
+    tidy,
     dispose: () => layers.functions.dispose(),
   };
   return computation;
 }
+
+/**
+ * Whether an update's arrays in host memory are so large that V8 must be told of them. Measured (67M parameters, all learned):
+ * it let 1.2 GB stand until long after the update.
+ */
+function leavesMuch({ model, compile }: GraphOptions): boolean {
+  if (compile.provider === "webgpu" || currentDryRun() !== undefined) return false;
+  const shapes = Object.values({ ...model.shapes, ...model.frozenShapes });
+  return shapes.reduce((sum, shape) => sum + shape.reduce((a, b) => a * b, 1), 0) >= MANY_PARAMETERS;
+}
+
+const MANY_PARAMETERS = 16e6;
 
 /** What `recompute: layers` asks for is the least memory. */
 function keptBytesOf({ optimizer, compile, keptBytes }: GraphOptions): number {

@@ -2,7 +2,7 @@
 import { currentDryRun, type DryRun, type Value } from "../../tensor/index.js";
 import type { Applied, ApplyRequest, Values } from "../computation.js";
 import type { GraphOptions } from "../graphs.js";
-import { hostArray } from "../learner-state.js";
+import { disposeAll, hostArray } from "../learner-state.js";
 import { hasTeacher } from "../objective-config.js";
 import { decayOf, type Shapes } from "../optimizer.js";
 import {
@@ -22,6 +22,8 @@ export interface HostStep {
   apply(request: ApplyRequest): Promise<Applied>;
   /** Somebody else holds these values from now on: they are never written to again. */
   lend(values: Iterable<Value>): void;
+  /** Nobody else holds these values. */
+  adopt(values: Iterable<Value>): void;
 }
 
 /** Whether the optimizer's step can be taken in host memory: elsewhere than in buffers of a GPU, and by AdamW alone. */
@@ -64,8 +66,10 @@ export function hostStep(options: GraphOptions): HostStep {
     apply: async ({ values, gradients, scalars, inPlace }) => {
       const dry = currentDryRun();
       if (dry !== undefined) {
-        sweepDry(dry, shapes, kinds.length);
-        return { values: writable(values, inPlace), gradNorm: 0, weightNorm: 0 };
+        const next = writable(values, inPlace);
+        await sweepDry(dry, shapes, kinds.length);
+        disposeAll(Object.values(gradients));
+        return { values: next, gradNorm: 0, weightNorm: 0 };
       }
       const squares = await gradientSquares(gradients, shapes);
       const gradNorm = normOf([...squares.values()]);
@@ -87,6 +91,10 @@ export function hostStep(options: GraphOptions): HostStep {
     },
     lend: (values) => {
       for (const value of values) own.delete(value);
+    },
+    adopt: (values) => {
+      if (currentDryRun() !== undefined) return; // a plan follows what steps make
+      for (const value of values) own.add(value);
     },
   };
 }
@@ -164,6 +172,7 @@ const isSurelyFinite = (parameters: readonly Parameter[]): boolean =>
     LARGEST && parameters.every(({ bounds }) => bounds.moment1 <= LARGEST && bounds.moment2 <= LARGEST);
 
 /** Bytes that a step moves: gradients read for their norm, then all read and the state written. */
-function sweepDry(dry: DryRun, shapes: Shapes, kinds: number): void {
-  for (const shape of Object.values(shapes)) dry.swept(4 * sizeOf(shape) * (1 + (kinds + 1) + kinds));
+function sweepDry(dry: DryRun, shapes: Shapes, kinds: number): Promise<void> {
+  const elements = Object.values(shapes).reduce((sum, shape) => sum + sizeOf(shape), 0);
+  return dry.swept(4 * elements * (1 + (kinds + 1) + kinds));
 }
