@@ -43,7 +43,7 @@ const shared = {
     .default(1024)
     .describe(
       "Layer by layer under recompute: auto, megabytes of matrix products kept on the way forward, so that going back need " +
-        "not compute them again: a tenth of the time of an update of all weights. Memory depends on it, the update does not.",
+        "not compute them again; none under an adapter on cpu. Memory depends on it, the update does not.",
     ),
 };
 
