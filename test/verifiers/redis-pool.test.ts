@@ -233,8 +233,14 @@ describe("what cannot be judged", () => {
     await queue.add("judge", { execute: "touch /tmp/owned", program: 3 });
     await queue.add("judge", { protocol: 2 }, { jobId: `${alive}.999.1` });
     await queue.add("judge", {}, { jobId: "00000000-0000-0000-0000-000000000000.1.1" });
-    await queue.add("judge", { anything: true }, { jobId: "broken.1.1" });
-    await place.redis.hset(`retort:queue:${name}:broken.1.1`, "data", "{no json");
+    // At once, by hand: a worker that took a job before its data were spoilt would find nothing wrong with it.
+    const broken = { name: "judge", data: "{no json", opts: "{}", timestamp: String(Date.now()) };
+    await place.redis
+      .multi()
+      .hset(`retort:queue:${name}:broken.1.1`, broken)
+      .lpush(`retort:queue:${name}:wait`, "broken.1.1")
+      .zadd(`retort:queue:${name}:marker`, 0, "0")
+      .exec();
     const verdict = await pool.verify({ id: "s", task: doubling(), language: "lua", program: "print(2)" });
     expect(verdict.status).toBe("wrong_answer");
     const reasons = () => worker.events.map(({ reason }) => reason);
