@@ -2,7 +2,7 @@ import { existsSync, mkdirSync, mkdtempSync, readFileSync, rmSync, writeFileSync
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { afterAll, expect, test } from "vitest";
-import { parse } from "yaml";
+import { parse, stringify } from "yaml";
 import { packageRoot, Task } from "../../core/index.js";
 import { retort } from "./retort.js";
 
@@ -24,7 +24,7 @@ test("the task of the README is a task", () => {
 });
 
 test("the language of the README works as it is written there", async () => {
-  const [text] = blocks("yaml");
+  const text = blocks("yaml").find((each) => each.includes("execute:"));
   const own = join(folder, "my-languages");
   mkdirSync(own);
   writeFileSync(join(own, "awk.yaml"), text!);
@@ -34,6 +34,15 @@ test("the language of the README works as it is written there", async () => {
   const { stdout } = await retort(["run", "--language", "awk", "--languages", own, file], { input: "3 4\n" });
   expect(stdout).toBe("7\n");
   expect((await retort(["languages", "check", "awk", "--languages", own])).stdout).toMatch(/^awk +ok/m);
+});
+
+test("the policy of the README is one that a run file may name", async () => {
+  const text = blocks("yaml").find((each) => each.includes("policy:"));
+  const template = readFileSync(join(packageRoot, "configs/runs/own-tasks.yaml"), "utf8");
+  const file = join(folder, "run.yaml");
+  writeFileSync(file, stringify({ ...(parse(template) as object), ...(parse(text!) as object) }));
+  const checked = await retort(["config", "check", file]);
+  expect(checked, checked.stderr).toMatchObject({ code: 0 });
 });
 
 test("every command of the README's table exists", async () => {
