@@ -4,22 +4,7 @@ import { readFileSync } from "node:fs";
 import { join } from "node:path";
 import { Command, CommanderError } from "commander";
 import { packageRoot } from "../core/index.js";
-import { cacheCommand } from "./cache.js";
-import { configCommand } from "./config.js";
-import { devicesCommand } from "./devices.js";
-import { evalCommand } from "./eval.js";
 import { exitCodeOf, explain } from "./exit.js";
-import { exportCommand } from "./export.js";
-import { generateCommand } from "./generate.js";
-import { languagesCommand } from "./languages.js";
-import { planCommand } from "./plan.js";
-import { runCommand } from "./run.js";
-import { scoreCommand } from "./score.js";
-import { serveCommand } from "./serve.js";
-import { tasksCommand } from "./tasks.js";
-import { trainCommand } from "./train.js";
-import { warmStartCommand } from "./warm-start.js";
-import { workerCommand } from "./worker.js";
 
 const { version } = JSON.parse(readFileSync(join(packageRoot, "package.json"), "utf8")) as {
   version: string;
@@ -42,25 +27,29 @@ Examples:
 Exit codes: 0 done, 1 the run failed, 2 wrong usage or configuration.
 Data goes to stdout; progress and messages go to stderr.`,
   );
-for (const command of [
-  trainCommand(),
-  planCommand(),
-  devicesCommand(),
-  evalCommand(),
-  generateCommand(),
-  scoreCommand(),
-  exportCommand(),
-  cacheCommand(),
-  runCommand(),
-  languagesCommand(),
-  tasksCommand(),
-  serveCommand(),
-  configCommand(),
-  workerCommand(),
-  warmStartCommand(),
-]) {
-  program.addCommand(command.copyInheritedSettings(program));
-}
+/** Only the command that is asked for is loaded; all are where none is, for the help and for the nearest name. */
+const COMMANDS: Readonly<Record<string, () => Promise<Command>>> = {
+  train: async () => (await import("./train.js")).trainCommand(),
+  plan: async () => (await import("./plan.js")).planCommand(),
+  devices: async () => (await import("./devices.js")).devicesCommand(),
+  eval: async () => (await import("./eval.js")).evalCommand(),
+  generate: async () => (await import("./generate.js")).generateCommand(),
+  score: async () => (await import("./score.js")).scoreCommand(),
+  export: async () => (await import("./export.js")).exportCommand(),
+  cache: async () => (await import("./cache.js")).cacheCommand(),
+  run: async () => (await import("./run.js")).runCommand(),
+  languages: async () => (await import("./languages.js")).languagesCommand(),
+  tasks: async () => (await import("./tasks.js")).tasksCommand(),
+  serve: async () => (await import("./serve.js")).serveCommand(),
+  config: async () => (await import("./config.js")).configCommand(),
+  worker: async () => (await import("./worker.js")).workerCommand(),
+  "warm-start": async () => (await import("./warm-start.js")).warmStartCommand(),
+};
+const words = process.argv.slice(2).filter((word) => !word.startsWith("-"));
+const asked = words[0] === "help" ? words[1] : words[0];
+const one = asked !== undefined && Object.hasOwn(COMMANDS, asked) ? COMMANDS[asked] : undefined;
+for (const load of one === undefined ? Object.values(COMMANDS) : [one])
+  program.addCommand((await load()).copyInheritedSettings(program));
 
 /** Ends the process once stdout and stderr have been taken up; a process.exit at once would cut a pipe's last lines. */
 function leave(code: number): void {

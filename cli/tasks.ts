@@ -1,6 +1,7 @@
 import { Command, InvalidArgumentError } from "commander";
 import { COMPARATORS, type ComparatorName } from "../core/index.js";
-import { FORMAT_NAMES, VISIBILITIES, type Visibility } from "../tasks/index.js";
+import { VISIBILITIES, type Visibility } from "../tasks/readers/checked-task.js";
+import { FORMAT_NAMES } from "../tasks/readers/formats.js";
 import { choiceOption, collect, positiveInteger } from "./arguments.js";
 import { stopSignals } from "./stop-signals.js";
 import { checkCommand } from "./tasks-check.js";

@@ -1,10 +1,14 @@
-/** A run's configuration: the parts' schemas under one roof, and what must agree between them. */
+/**
+ * A run's configuration: the parts' schemas under one roof, and what must agree between them. The schemas come from their own
+ * files: a command that only reads a run file would otherwise load tfjs and ONNX Runtime, most of a second.
+ */
 import { availableParallelism } from "node:os";
 import { z } from "zod";
 import { PolicyConfig } from "../policy/run-config.js";
 import { RolloutConfig } from "../rollout/config.js";
-import { hasTeacher, ObjectiveConfig, OptimizerConfig } from "../trainer/index.js";
-import { VerifierConfig } from "../verifiers/index.js";
+import { hasTeacher, ObjectiveConfig } from "../trainer/objective-config.js";
+import { OptimizerConfig } from "../trainer/optimizer-config.js";
+import { VerifierConfig } from "../verifiers/config.js";
 import { checkEngine } from "./check-engine.js";
 import { loadConfigFile } from "./config-file.js";
 import {

@@ -1,7 +1,7 @@
 /** JSON Schemas of the files that people write, for editors and for `retort config schema`. */
 import { z } from "zod";
 import { Task } from "../core/index.js";
-import { LanguageFile } from "../verifiers/index.js";
+import { LanguageFile } from "../verifiers/languages.js";
 import { RunConfig } from "./config.js";
 
 export const SCHEMAS = { run: RunConfig, language: LanguageFile, task: Task } as const;
