@@ -1,8 +1,6 @@
 import * as tf from "@tensorflow/tfjs-core";
 import { MAX_LOG_RATIO } from "./importance.js";
-
-export const KL_ESTIMATORS = ["k1", "k2", "k3"] as const;
-export type KlEstimator = (typeof KL_ESTIMATORS)[number];
+import type { KlEstimator } from "./objective-config.js";
 
 /** k3 of one token is cut here, as the log-ratio is: a token that the policy has left behind must not rule the batch. */
 const MOST_K3 = 10;

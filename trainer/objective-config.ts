@@ -1,6 +1,8 @@
 import { z } from "zod";
 import { ADVANTAGE_ESTIMATORS } from "./advantages.js";
-import { KL_ESTIMATORS } from "./kl-penalty.js";
+
+export const KL_ESTIMATORS = ["k1", "k2", "k3"] as const;
+export type KlEstimator = (typeof KL_ESTIMATORS)[number];
 
 const shared = {
   aggregation: z

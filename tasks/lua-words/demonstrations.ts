@@ -8,7 +8,7 @@ import { drawInputs, TRAINING_LENGTHS } from "./inputs.js";
 import { type Instruction, KINDS, type Kind, type Ops } from "./instructions.js";
 import { programOf } from "./programs.js";
 import { drawOps } from "./senses.js";
-import { DEMONSTRATED, FAMILY_SEED } from "./splits.js";
+import { demonstrated, FAMILY_SEED } from "./splits.js";
 import { OPS } from "./vocabulary.js";
 import { wrongProgram } from "./wrong-programs.js";
 
@@ -53,9 +53,14 @@ interface Shares {
 
 const SHARES: Shares = { solution: 0.45, feedback: 0.4, both: 0 };
 const PLAIN_FIRST = 3200;
-const BY_KIND = Object.fromEntries(
-  KINDS.map((kind) => [kind, DEMONSTRATED.filter((each) => each.kind === kind)]),
-) as Record<Kind, Instruction[]>;
+
+let byKind: Record<Kind, Instruction[]> | undefined;
+function demonstratedOf(kind: Kind): Instruction[] {
+  byKind ??= Object.fromEntries(
+    KINDS.map((each) => [each, demonstrated().filter((one) => one.kind === each)]),
+  ) as Record<Kind, Instruction[]>;
+  return byKind[kind];
+}
 
 /**
  * Without random programs the words alone would tell the program, and the policy would not learn to copy a solution:
@@ -87,7 +92,7 @@ function drawKind(random: Random, shares: Shares): ExampleKind {
 
 function draftOf(random: Random, isPlain: boolean, shares: Shares): Draft {
   // A third each, as in the tasks: with fewer words the policy mistakes the order of two edits, and later learns them slowest.
-  const instruction = random.pick(BY_KIND[random.pick(KINDS)]);
+  const instruction = random.pick(demonstratedOf(random.pick(KINDS)));
   const kind = isPlain ? "plain" : drawKind(random, shares);
   const meant = drawOps(instruction, random);
   const ops = kind === "solution" || kind === "both" ? randomised(meant, random) : meant;

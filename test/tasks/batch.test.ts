@@ -5,7 +5,7 @@ import { outputOf } from "../../tasks/lua-words/evaluate.js";
 import { drawInputs, TRAINING_LENGTHS } from "../../tasks/lua-words/inputs.js";
 import { programOf } from "../../tasks/lua-words/programs.js";
 import { drawOps } from "../../tasks/lua-words/senses.js";
-import { DEMONSTRATED } from "../../tasks/lua-words/splits.js";
+import { demonstrated } from "../../tasks/lua-words/splits.js";
 import { withBug, wrongProgram } from "../../tasks/lua-words/wrong-programs.js";
 import { type LuaSandbox, openLuaSandbox } from "./sandbox.js";
 
@@ -19,7 +19,7 @@ afterAll(() => sandbox.pool.close());
 function wrongPrograms(count: number): { task: Task; program: string }[] {
   const random = randomStream(5, "batch");
   return Array.from({ length: count }, (_, i) => {
-    const instruction = random.pick(DEMONSTRATED);
+    const instruction = random.pick(demonstrated());
     const ops = drawOps(instruction, random);
     const right = programOf(instruction.kind, ops);
     const inputs = drawInputs(instruction.kind, TRAINING_LENGTHS, random);

@@ -8,7 +8,7 @@ import { INSTRUCTIONS, KINDS } from "../../tasks/lua-words/instructions.js";
 import { programOf } from "../../tasks/lua-words/programs.js";
 import { alternatives, drawOps, drawSenses, opsOf } from "../../tasks/lua-words/senses.js";
 import { survivorsOf } from "../../tasks/lua-words/separating-inputs.js";
-import { DEMONSTRATED, drawSplits } from "../../tasks/lua-words/splits.js";
+import { demonstrated, drawSplits } from "../../tasks/lua-words/splits.js";
 import { VAGUE_PHRASES } from "../../tasks/lua-words/vocabulary.js";
 import { type LuaSandbox, openLuaSandbox } from "./sandbox.js";
 
@@ -61,7 +61,7 @@ test.each([0, 1, 2, 3, 4, 5, 77, 4294967295])(
   "seed %i: all parts are disjoint and of the right size",
   (seed) => {
     const { rl, heldout, probe, tuning } = drawSplits(seed);
-    const parts = [DEMONSTRATED, rl, heldout, probe, tuning];
+    const parts = [demonstrated(), rl, heldout, probe, tuning];
     expect(parts.map((part) => part.length)).toEqual([980, 255, 150, 49, 150]);
     expect(new Set(parts.flat().map(({ text }) => text)).size).toBe(980 + 255 + 150 + 49 + 150);
     const count = (part: typeof rl, vague: number): number =>
