@@ -22,14 +22,15 @@ const PREFIX = "base_model.model.";
 /** Of PEFT's ways to start an adapter, those that leave the base as it was published; the others train on a changed one. */
 const STARTS = ["gaussian", "orthogonal", "eva"] as const;
 
-/** Keys that give some modules other numbers than the rest: quietly left out, they would give another policy. */
+/** Keys that change what an adapter computes: quietly left out, they would give another policy. */
 const nothing = z
-  .union([z.record(z.string(), z.unknown()), z.array(z.unknown())])
-  .nullish()
+  .unknown()
   .refine(
-    (value) => value == null || Object.keys(value).length === 0,
-    "is not offered here: only an empty one",
-  );
+    (value) =>
+      value == null || value === false || (typeof value === "object" && Object.keys(value).length === 0),
+    "nothing: it would change what the adapter computes, and is not offered here",
+  )
+  .optional();
 
 const PeftConfig = z.looseObject({
   peft_type: z.literal("LORA"),
@@ -38,17 +39,22 @@ const PeftConfig = z.looseObject({
   lora_alpha: z.number().positive(),
   target_modules: z.union([z.array(z.enum(LORA_TARGETS)).min(1), z.enum(LORA_TARGETS)]),
   bias: z.literal("none").default("none"),
-  use_rslora: z.literal(false).default(false),
-  use_dora: z.literal(false).default(false),
-  fan_in_fan_out: z.literal(false).default(false),
-  lora_bias: z.literal(false).default(false),
+  use_rslora: z.boolean().default(false),
   init_lora_weights: z.union([z.boolean(), z.enum(STARTS)]).nullish(),
+  use_dora: nothing,
+  use_qalora: nothing,
+  use_bdlora: nothing,
+  fan_in_fan_out: nothing,
+  lora_bias: nothing,
   modules_to_save: nothing,
   rank_pattern: nothing,
   alpha_pattern: nothing,
   layer_replication: nothing,
   target_parameters: nothing,
   trainable_token_indices: nothing,
+  alora_invocation_tokens: nothing,
+  arrow_config: nothing,
+  monteclora_config: nothing,
 });
 
 export interface AdapterFolder {
@@ -73,9 +79,11 @@ export function readAdapterConfig(folder: string): AdapterFolder {
     const issue = parsed.error.issues[0]!;
     throw new ConfigError({ at: `${file}: ${issue.path.join(".")}`, need: issue.message });
   }
-  const { r, lora_alpha, target_modules, base_model_name_or_path } = parsed.data;
+  const { r, lora_alpha, use_rslora, target_modules, base_model_name_or_path } = parsed.data;
   const targets = [target_modules].flat();
-  return { lora: { rank: r, alpha: lora_alpha, targets }, base: base_model_name_or_path };
+  // Rank-stabilized (arXiv 2312.03732): alpha / sqrt(rank) times, where ours is alpha / rank.
+  const alpha = use_rslora ? lora_alpha * Math.sqrt(r) : lora_alpha;
+  return { lora: { rank: r, alpha, targets }, base: base_model_name_or_path };
 }
 
 /** The matrices of an adapter under our names. @param config - of its policy, with `lora` */
@@ -125,7 +133,6 @@ export function adapterFiles(
     bias: "none",
     fan_in_fan_out: false,
     inference_mode: true,
-    use_rslora: false,
     modules_to_save: null,
   };
   const tensors = new Map(

@@ -144,7 +144,8 @@ describe("an adapter folder", () => {
     { keys: { modules_to_save: ["lm_head"] }, says: "modules_to_save" },
     { keys: { alpha_pattern: { q_proj: 99 } }, says: "alpha_pattern" },
     { keys: { init_lora_weights: "pissa_niter_4" }, says: "init_lora_weights" },
-    { keys: { fan_in_fan_out: true }, says: "fan_in_fan_out" },
+    { keys: { fan_in_fan_out: true }, says: "fan_in_fan_out: need nothing: it would change" },
+    { keys: { alora_invocation_tokens: [7] }, says: "alora_invocation_tokens" },
     {
       keys: { target_modules: ["q_proj"] },
       says: "need matrices of the adapter's target_modules alone: this one would be left out",
@@ -155,6 +156,13 @@ describe("an adapter folder", () => {
     expect(() => readPolicy(folder)).toThrow(says);
   });
 
+  test("that is rank-stabilized counts alpha / sqrt(rank) times", () => {
+    change({ use_rslora: true, lora_alpha: 2 * Math.sqrt(3) }); // as much as 6 / 3
+    const merged = mergedWeights(weights, adapter, config);
+    for (const [name, read] of Object.entries(readPolicy(folder).weights))
+      expect(furthest([...read], [...merged[name]!]), name).toBeLessThan(1e-6);
+  });
+
   test("with the keys that PEFT writes beside those, empty, is read", () => {
     const empty = { rank_pattern: {}, alpha_pattern: {}, modules_to_save: null, layer_replication: null };
     change({
@@ -163,6 +171,9 @@ describe("an adapter folder", () => {
       fan_in_fan_out: false,
       lora_bias: false,
       layers_to_transform: null,
+      use_qalora: false,
+      arrow_config: null,
+      qalora_group_size: 16,
     });
     expect(readPolicy(folder).weights).toEqual(mergedWeights(weights, adapter, config));
   });
