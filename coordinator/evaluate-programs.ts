@@ -16,6 +16,7 @@ import { type Evaluated, evaluateSolutions } from "./evaluate-solutions.js";
 import { evaluationReport } from "./evaluation-report.js";
 import type { PolicyOptions } from "./policy-source.js";
 import { createProgress, type Progress } from "./progress.js";
+import type { ServerOptions } from "./server-source.js";
 import { readSolutions, referenceSolutions, type Solution } from "./solutions.js";
 import { checkReportName, writeReport } from "./write-report.js";
 
@@ -31,6 +32,7 @@ export type Programs =
   | { readonly from: "solutions"; readonly file: string; readonly programIn: Assignment["programIn"] }
   | { readonly from: "references" }
   | ({ readonly from: "policy"; readonly policy: PolicyOptions } & Sampled)
+  | ({ readonly from: "server"; readonly server: ServerOptions } & Sampled)
   | ({ readonly from: "endpoint"; readonly endpoint: EndpointOptions } & Sampled);
 
 interface Sampled {
@@ -94,9 +96,12 @@ type Input = Pick<DrawnPrograms, "planned" | "solutions"> & Partial<DrawnProgram
 
 /** Loads only what it needs: a policy brings ONNX Runtime along. */
 async function openSource(
-  programs: Extract<Programs, { from: "policy" | "endpoint" }>,
+  programs: Extract<Programs, { from: "policy" | "server" | "endpoint" }>,
+  note: (line: string) => void,
 ): Promise<CompletionSource> {
   if (programs.from === "endpoint") return (await import("./endpoint.js")).createEndpoint(programs.endpoint);
+  if (programs.from === "server")
+    return (await import("./server-source.js")).createServerSource(programs.server, note);
   return (await import("./policy-source.js")).createPolicySource(programs.policy);
 }
 
@@ -116,7 +121,7 @@ async function openPrograms(
     return { input: { planned: solutions, solutions }, source: null };
   }
   const requests = completionRequests(tasks, programs.assignment, languages);
-  const source = await openSource(programs);
+  const source = await openSource(programs, progress.note);
   try {
     const file = programs.completions ?? completionsBeside(evaluation.out);
     const { programIn } = programs.assignment;
@@ -188,6 +193,8 @@ function titleOf({ programs, tasksName }: ProgramEvaluation): string {
   if (programs.from === "references") return `${name}: references`;
   if (programs.from === "solutions") return `${name}: ${basename(programs.file)}`;
   if (programs.from === "policy") return `${name}: ${programs.policy.folder}`;
+  if (programs.from === "server")
+    return `${name}: ${programs.server.folder}, at ${programs.server.engine.base_url}`;
   return `${name}: ${programs.endpoint.model}, at ${programs.endpoint.url}`;
 }
 

@@ -88,31 +88,43 @@ function tasksOf(sets: Readonly<Record<string, readonly Task[]>>, set: string): 
   throw new ConfigError({ at: `tasks.${set}`, need: "tasks: this run has none to evaluate on" });
 }
 
-/** As the run's own evaluations sample: its seed, its default language and lengths, the whole distribution. */
+/** As the run's own evaluations sample: where it samples, with its seed, default language and lengths, the whole distribution. */
 function programsOf(request: RunEvaluation, folder: string): Programs {
   const { config } = request;
   const { policy, languages, rollout, evaluation, run } = config;
+  const sampling = {
+    folder,
+    seed: run.seed,
+    temperature: request.temperature ?? evaluation.temperature,
+    topP: 1,
+    maxTokens: rollout.max_new_tokens,
+  };
+  const assignment = {
+    languages: [languages.default],
+    overridesLanguage: false,
+    samples: request.samples ?? Math.max(1, evaluation.samples),
+    systemPrompt: policy.system_prompt,
+    instruct: languages.instruct,
+    programIn: policy.program_in,
+  };
+  if (rollout.engine.type === "openai") {
+    const place = { start: startPolicy(config), served: join(runFolder(config), "evaluations", "served") };
+    return {
+      from: "server",
+      server: { engine: rollout.engine, name: run.name, ...place, ...sampling },
+      assignment,
+    };
+  }
   return {
     from: "policy",
     policy: {
-      folder,
+      ...sampling,
       device: rollout.device === "auto" ? policy.device : rollout.device,
       ...(policy.threads === undefined ? {} : { threads: policy.threads }),
-      seed: run.seed,
-      temperature: request.temperature ?? evaluation.temperature,
-      topP: 1,
-      maxTokens: rollout.max_new_tokens,
       slots: Math.min(rollout.slots, SLOTS),
       basePrecision: { type: rollout.base_precision, at: "rollout.base_precision" },
     },
-    assignment: {
-      languages: [languages.default],
-      overridesLanguage: false,
-      samples: request.samples ?? Math.max(1, evaluation.samples),
-      systemPrompt: policy.system_prompt,
-      instruct: languages.instruct,
-      programIn: policy.program_in,
-    },
+    assignment,
   };
 }
 

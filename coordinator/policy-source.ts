@@ -9,13 +9,12 @@ import {
   policyDigest,
 } from "../policy/index.js";
 import type { DeviceChoice } from "../policy/run-config.js";
-import type { GroupRequest } from "../rollout/index.js";
+import { askedGroups } from "./asked-groups.js";
 import type { CompletionRequest } from "./completions-file.js";
 import { chooseSampler } from "./devices.js";
 import type { CompletionSource } from "./draw-completions.js";
 import { openSamplingHost } from "./policy-host.js";
 import { createSampler, roundUp } from "./sampler.js";
-import { plannedId } from "./solutions.js";
 import { type BasePrecision, storedWeights } from "./stored-weights.js";
 
 export interface PolicyOptions {
@@ -72,7 +71,6 @@ export async function createPolicySource(options: PolicyOptions): Promise<Comple
   };
 }
 
-/** The random numbers of an attempt are those of (seed, task, sample), whatever else is sampled beside it. */
 async function sampleAll(
   { tokenizer, config }: OpenedPolicy,
   host: Parameters<typeof createSampler>[0],
@@ -80,46 +78,25 @@ async function sampleAll(
   requests: readonly CompletionRequest[],
   onDrawn: Parameters<CompletionSource["draw"]>[1],
 ): Promise<void> {
-  const groups: (GroupRequest & { samples: number[]; requests: Map<number, CompletionRequest> })[] = [];
-  const byPair = new Map<string, (typeof groups)[number]>();
-  for (const request of requests) {
-    const pair = plannedId({ ...request, sample: 0 });
-    let group = byPair.get(pair);
-    if (group === undefined) {
-      const promptIds = tokenizer.promptIds(request.messages);
-      group = {
-        group: groups.length,
-        randomKey: `evaluation/${request.task.id}`,
-        promptIds,
-        samples: [],
-        requests: new Map(),
-      };
-      checkLength(request, promptIds.length, config.maxPositions);
-      byPair.set(pair, group);
-      groups.push(group);
-    }
-    group.samples.push(request.sample);
-    group.requests.set(request.sample, request);
-  }
-  const longest = Math.max(...groups.map(({ promptIds }) => promptIds.length));
+  const { groups, longest, requestOf } = askedGroups(requests, tokenizer, (request, length) =>
+    checkRoom(request, length, config.maxPositions),
+  );
   // The cache has room for every sequence's own end: its longest length, or the last of the policy's positions.
   const room = Math.min(options.maxTokens, config.maxPositions - roundUp(longest));
   const sampler = createSampler(host, { slots: options.slots, promptLength: longest, maxNewTokens: room });
   const { seed, temperature, topP, maxTokens: maxNewTokens } = options;
   const stopIds = [...new Set([...config.stopIds, ...tokenizer.stopIds])];
-  const asked = groups.map(({ requests: _own, ...group }) => group);
-  await sampler.sample(asked, { seed, temperature, topP, topK: 0, maxNewTokens, stopIds }, (sequence) => {
-    const request = groups[sequence.group]!.requests.get(sequence.sample)!;
+  await sampler.sample(groups, { seed, temperature, topP, topK: 0, maxNewTokens, stopIds }, (sequence) => {
     const completion = tokenizer.decode(sequence.completionIds);
-    onDrawn(request, { completion, isTruncated: sequence.finishReason === "length" });
+    onDrawn(requestOf(sequence), { completion, isTruncated: sequence.finishReason === "length" });
   });
 }
 
-function checkLength({ task }: CompletionRequest, length: number, maxPositions: number): void {
-  if (length > 0 && roundUp(length) < maxPositions) return;
+function checkRoom({ task }: CompletionRequest, length: number, maxPositions: number): void {
+  if (roundUp(length) < maxPositions) return;
   throw new ConfigError({
     at: `task ${task.id}: prompt`,
     got: length,
-    need: `at least one token, and room for an answer within the policy's ${maxPositions} positions`,
+    need: `room for an answer within the policy's ${maxPositions} positions`,
   });
 }

@@ -5,7 +5,16 @@ import { rename } from "node:fs/promises";
 import { join, resolve } from "node:path";
 import { replaceFile } from "../checkpoints/index.js";
 import { ConfigError, makeFolder } from "../core/index.js";
-import { adapterFiles, type DecoderConfig, type HostWeights, writePolicy } from "../policy/index.js";
+import {
+  adapterFiles,
+  type DecoderConfig,
+  exportPolicy,
+  type HostWeights,
+  isAdapterFolder,
+  policyFolder,
+  readAdapter,
+  writePolicy,
+} from "../policy/index.js";
 import type { WeightFolder } from "../rollout/index.js";
 
 export interface ServedPolicy {
@@ -42,12 +51,34 @@ export class ServedWeights {
   }
 
   /** Writes the weights after so many updates; of the versions before, only the last is kept. */
-  async write(weights: HostWeights, updates: number): Promise<WeightFolder> {
-    const version = `${this.#prefix}-step-${String(updates).padStart(6, "0")}`;
+  write(weights: HostWeights, updates: number): Promise<WeightFolder> {
+    return this.#place(`step-${String(updates).padStart(6, "0")}`, (folder) =>
+      this.#writeFiles(folder, weights),
+    );
+  }
+
+  /** Writes a policy or a checkpoint that lies on disk; an adapter as what it is where `config` has one, else merged. */
+  writeStored(path: string): Promise<WeightFolder> {
+    const { config } = this.#policy;
+    return this.#place("stored", async (folder) => {
+      if (config.lora !== undefined) return this.#writeFiles(folder, readAdapter(policyFolder(path), config));
+      // Merged in float32, as our own sampler adds it in: rounded to the base's type, it would be another policy.
+      const type = isAdapterFolder(policyFolder(path)) ? "float32" : "source";
+      await exportPolicy(path, folder, { type });
+    });
+  }
+
+  async #place(label: string, fill: (folder: string) => Promise<void>): Promise<WeightFolder> {
+    const version = `${this.#prefix}-${label}`;
     const folder = join(this.#policy.folder, version);
     const temporary = join(this.#policy.folder, `.${version}.tmp`);
     rmSync(temporary, { recursive: true, force: true });
-    await this.#writeFiles(temporary, weights);
+    try {
+      await fill(temporary);
+    } catch (error) {
+      rmSync(temporary, { recursive: true, force: true });
+      throw error;
+    }
     rmSync(folder, { recursive: true, force: true });
     await rename(temporary, folder);
     const older = this.#written.splice(0).filter((each) => each !== folder);

@@ -10,9 +10,10 @@ export interface HttpAnswer {
 export interface Http {
   /**
    * @param body - sent as JSON; absent: a GET
+   * @param signal - breaks the request off
    * @throws Error when no answer came: refused, broken off, or not within the time
    */
-  ask(path: string, body?: unknown): Promise<HttpAnswer>;
+  ask(path: string, body?: unknown, signal?: AbortSignal): Promise<HttpAnswer>;
   close(): void;
 }
 
@@ -27,8 +28,9 @@ export function openHttp(
     maxSockets: options.connections,
   });
   return {
-    ask: (path, body) =>
+    ask: (path, body, caller) =>
       new Promise((resolve, reject) => {
+        const timeout = AbortSignal.timeout(Math.min(2 ** 31 - 1, options.timeoutS * 1000));
         const content = body === undefined ? undefined : Buffer.from(JSON.stringify(body));
         const request = (isSecure ? httpsRequest : httpRequest)(
           `${base}${path}`,
@@ -42,7 +44,7 @@ export function openHttp(
                 : { "content-type": "application/json", "content-length": content.length }),
               ...(options.key === null ? {} : { authorization: `Bearer ${options.key}` }),
             },
-            signal: AbortSignal.timeout(Math.min(2 ** 31 - 1, options.timeoutS * 1000)),
+            signal: caller === undefined ? timeout : AbortSignal.any([timeout, caller]),
           },
           (answer: IncomingMessage) => {
             const parts: Buffer[] = [];
@@ -54,7 +56,11 @@ export function openHttp(
           },
         );
         request.on("error", (error) =>
-          reject(error.name === "AbortError" ? new Error(`no answer within ${options.timeoutS} s`) : error),
+          reject(
+            error.name === "AbortError" && caller?.aborted !== true
+              ? new Error(`no answer within ${options.timeoutS} s`)
+              : error,
+          ),
         );
         request.end(content);
       }),

@@ -1,4 +1,5 @@
 /** Engine `openai`: a server samples, and nothing of a completion is lost or taken from other weights than those asked for. */
+import { setTimeout } from "node:timers/promises";
 import PQueue from "p-queue";
 import { z } from "zod";
 import { ConfigError, InfrastructureError } from "../../core/index.js";
@@ -28,13 +29,17 @@ export interface RemoteSampler {
   /**
    * Draws every sample of every group; `onFinished` is called as each one ends. Strictly: no request is under way while
    * weights change, and an answer from other weights is drawn again.
+   * @param signal - breaks off what is under way; the call then ends with its reason
    * @throws InfrastructureError when the server has been away for longer than patience_s; ConfigError for what it refuses
    */
   sample(
     groups: readonly GroupRequest[],
     options: SamplingOptions,
     onFinished: (sequence: SampledSequence) => void,
+    signal?: AbortSignal,
   ): Promise<SamplingStats>;
+  /** Takes the last adapter off the server, where it takes adapters; a server that is away has none. */
+  withdraw(): Promise<void>;
   close(): void;
 }
 
@@ -104,23 +109,29 @@ class Remote implements RemoteSampler {
     groups: readonly GroupRequest[],
     options: SamplingOptions,
     onFinished: (sequence: SampledSequence) => void,
+    signal?: AbortSignal,
   ): Promise<SamplingStats> {
     const started = performance.now();
     let tokens = 0;
     let left = groups.flatMap(({ samples, ...request }) => samples.map((sample) => ({ ...request, sample })));
     const patience = new Patience(this.#engine, this.#note);
     while (left.length > 0) {
-      const { wanted, reason } = await this.#round(left, options, ({ group, sample }, completion) => {
+      const { wanted, reason } = await this.#round(left, options, signal, ({ group, sample }, completion) => {
         tokens += completion.ids.length;
         const { ids, logProbs, finishReason } = completion;
         onFinished({ group, sample, completionIds: ids, rolloutLogProbs: logProbs, finishReason });
       });
+      signal?.throwIfAborted();
       const isProgress = wanted.length < left.length;
       left = wanted;
-      if (reason !== null) await patience.after(reason, isProgress);
+      if (reason !== null) await patience.after(reason, isProgress, signal);
     }
     patience.over();
     return { tokens, seconds: (performance.now() - started) / 1000, decodeSteps: 0 };
+  }
+
+  async withdraw(): Promise<void> {
+    await this.#parts.push.unload?.();
   }
 
   close(): void {
@@ -136,6 +147,7 @@ class Remote implements RemoteSampler {
   async #round(
     all: readonly Wanted[],
     options: SamplingOptions,
+    signal: AbortSignal | undefined,
     onDrawn: (wanted: Wanted, completion: RemoteCompletion) => void,
   ): Promise<Left> {
     const wanted: Wanted[] = [];
@@ -152,10 +164,10 @@ class Remote implements RemoteSampler {
     }
     const queue = new PQueue({ concurrency: this.#engine.concurrency });
     const drawOne = async (one: Wanted): Promise<void> => {
-      if (doubt !== null || fatal !== null) return void wanted.push(one);
+      if (doubt !== null || fatal !== null || signal?.aborted) return void wanted.push(one);
       let completion: RemoteCompletion;
       try {
-        completion = await this.#draw(loaded, one, options);
+        completion = await this.#draw(loaded, one, options, signal);
         // It may come from a server that began anew within this round and says nothing of its weights.
         if (doubt !== null && completion.weightVersion === null && loaded.version !== null) throw doubt;
       } catch (error) {
@@ -188,11 +200,16 @@ class Remote implements RemoteSampler {
   }
 
   /** @throws one of the failures, NoTokenIdsError */
-  async #draw(loaded: Loaded, wanted: Wanted, options: SamplingOptions): Promise<RemoteCompletion> {
+  async #draw(
+    loaded: Loaded,
+    wanted: Wanted,
+    options: SamplingOptions,
+    signal?: AbortSignal,
+  ): Promise<RemoteCompletion> {
     const protocol = PROTOCOLS[this.#engine.api];
     const http = this.#engine.api === "generate" ? this.#parts.root : this.#parts.api;
     const body = protocol.body(loaded.model, wanted, options, this.#isOurs);
-    const { status, text } = await http.ask(protocol.path, body).catch((cause: Error) => {
+    const { status, text } = await http.ask(protocol.path, body, signal).catch((cause: Error) => {
       throw new ServerGoneError(cause.message, { cause });
     });
     if (status !== 200) throw statusError(status, text, loaded.version !== null);
@@ -268,7 +285,7 @@ class Patience {
   }
 
   /** @throws InfrastructureError when it is over */
-  async after(reason: Error, isProgress: boolean): Promise<void> {
+  async after(reason: Error, isProgress: boolean, signal?: AbortSignal): Promise<void> {
     if (isProgress) this.over();
     if (reason instanceof OtherWeightsError) {
       this.#inVain++;
@@ -281,7 +298,7 @@ class Patience {
       throw this.#gaveUp(`away for ${Math.round(awayS)} s: ${reason.message}`);
     if (!this.#hasTold) this.#note(`the sampling server does not answer (${reason.message}); trying again`);
     this.#hasTold = true;
-    await new Promise((resolve) => setTimeout(resolve, this.#pauseS * 1000));
+    await setTimeout(this.#pauseS * 1000, undefined, signal === undefined ? {} : { signal });
     this.#pauseS = Math.min(LONGEST_PAUSE_S, 2 * this.#pauseS);
   }
 
@@ -293,7 +310,7 @@ class Patience {
 
   #gaveUp(reason: string): InfrastructureError {
     return new InfrastructureError(
-      `the sampling server ${this.#engine.base_url}: ${reason}. What is saved is kept: --resume goes on once it answers.`,
+      `the sampling server ${this.#engine.base_url}: ${reason}. What is saved is kept: --resume, or an evaluation's same command, goes on once it answers.`,
     );
   }
 }

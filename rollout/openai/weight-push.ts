@@ -22,6 +22,8 @@ export interface Loaded {
 export interface WeightPush {
   /** @throws ServerAwayError; ConfigError where the server does not offer it, or cannot read the folder */
   load(weights: WeightFolder): Promise<Loaded>;
+  /** Takes the last ones off again, where they stand beside the server's own. */
+  unload?(): Promise<void>;
 }
 
 /** @param http - `root` is the server's address without /v1 */
@@ -54,7 +56,12 @@ export function createWeightPush(
     };
   }
   let before: string | null = null;
+  // A failure leaves an adapter too many on the server, no more; after a restart it has none to unload.
+  const unload = async (): Promise<void> => {
+    if (before !== null) await told(http.api, "/unload_lora_adapter", { lora_name: before }).catch(() => {});
+  };
   return {
+    unload,
     load: async ({ folder, version }) => {
       const load = { lora_name: version, lora_path: folder };
       let answer = await told(http.api, "/load_lora_adapter", load);
@@ -69,9 +76,7 @@ export function createWeightPush(
           answer,
           "vLLM needs --enable-lora, --max-lora-rank of at least policy.lora.rank, and VLLM_ALLOW_RUNTIME_LORA_UPDATING=True; weights.dir is a folder that both see.",
         );
-      // A failure leaves an adapter too many on the server, no more; after a restart it has none to unload.
-      if (before !== null && before !== version)
-        await told(http.api, "/unload_lora_adapter", { lora_name: before }).catch(() => {});
+      if (before !== version) await unload();
       before = version;
       return { model: version, version };
     },

@@ -1,8 +1,11 @@
 /** Training against a sampling server: `retort serve --policy` as a process of its own. */
-import { mkdtempSync, readdirSync, rmSync } from "node:fs";
+import { existsSync, mkdtempSync, readdirSync, readFileSync, rmSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
+import { PassThrough } from "node:stream";
 import { afterAll, beforeAll, describe, expect, test } from "vitest";
+import { loadRunConfig } from "../../coordinator/config.js";
+import { evaluateRun } from "../../coordinator/evaluate-run.js";
 import { retort } from "../cli/retort.js";
 import { type ServiceProcess, startService } from "../verifiers/service-process.js";
 import { startEndpoint } from "./endpoint-server.js";
@@ -81,20 +84,100 @@ function expectSame(name: string, local: string): void {
   expect(readdirSync(join(root, name, "served"))).toEqual([]);
 }
 
+interface Asked {
+  readonly sets: readonly string[];
+  readonly checkpoint?: string;
+  readonly signal?: AbortSignal;
+  readonly samples?: number;
+}
+
+/** What `retort eval RUN.yaml` finds for a run, and the completions that it draws. */
+async function evaluated(name: string, out: string, { sets, ...more }: Asked) {
+  const config = loadRunConfig(file, [`run.dir=${join(root, name)}`, ...sets]);
+  const stream = new PassThrough() as unknown as NodeJS.WriteStream;
+  const path = join(root, `${out}.jsonl`);
+  const asked = { config, set: "heldout", samples: 4, out: path, reports: [], stream, ...more } as const;
+  const { summary } = await evaluateRun(asked);
+  const completions = readFileSync(join(root, `${out}.completions.jsonl`), "utf8")
+    .trimEnd()
+    .split("\n");
+  return { rate: summary["pass@1"], completions: completions.sort() };
+}
+
+const served = async (): Promise<string[]> => {
+  const answer = await fetch(`${server.url}/v1/models`);
+  return ((await answer.json()) as { data: { id: string }[] }).data.map(({ id }) => id);
+};
+
 test("adapters: rollouts and rates are those of the local engine with the same seed", async () => {
   const sets = ["policy.lora.rank=4", "optimizer.lr=0.01"];
   await train(runAt("local-lora", ...sets));
   await train(runAt("lora", engine(server.url, "vllm_lora"), ...sets));
   expectSame("lora", "local-lora");
-  const { data } = (await (await fetch(`${server.url}/v1/models`)).json()) as { data: { id: string }[] };
-  expect(data.map(({ id }) => id)).toEqual([
-    "small",
-    expect.stringMatching(/^small-[0-9a-f]{8}-step-000003$/),
-  ]);
+  const models = await served();
+  expect(models).toEqual(["small", expect.stringMatching(/^small-[0-9a-f]{8}-step-000003$/)]);
+  const at = [...sets, engine(server.url, "vllm_lora")];
+  const tuned = await evaluated("lora", "eval-lora", { sets: at, checkpoint: "latest" });
+  expect(tuned).toEqual(await evaluated("lora", "eval-lora-here", { sets, checkpoint: "latest" }));
+  // Without a checkpoint it is the base that the server holds.
+  const start = await evaluated("lora", "eval-base", { sets: at });
+  expect(start).toEqual(await evaluated("lora", "eval-base-here", { sets }));
+  expect(start.completions).not.toEqual(tuned.completions);
+  expect(await served()).toEqual(models); // the adapter that was evaluated is gone again
+  // The run's own stays, until it is in the way of whole weights.
+  const body = JSON.stringify({ lora_name: models[1] });
+  const headers = { "content-type": "application/json" };
+  await fetch(`${server.url}/v1/unload_lora_adapter`, { method: "POST", headers, body });
 });
 
 describe("whole weights", () => {
   beforeAll(() => train(runAt("local")));
+
+  test("an evaluation hands them over, a checkpoint's and the first ones, whatever the server has", async () => {
+    const sets = [engine(server.url, "sglang_disk")];
+    for (const checkpoint of ["latest", undefined]) {
+      const which = checkpoint === undefined ? {} : { checkpoint };
+      const name = `eval-${checkpoint}`;
+      const here = await evaluated("local", `${name}-here`, { sets: [], ...which });
+      expect(await evaluated("local", name, { sets, ...which })).toEqual(here);
+    }
+    expect(readdirSync(join(root, "local", "evaluations", "served"))).toEqual([]);
+  });
+
+  test("what the server cannot be given is not evaluated on it, and a server that is not there is told at once", async () => {
+    const refused = (push: string, checkpoint: string, ...sets: string[]): Promise<unknown> =>
+      evaluated("local", "refused", { sets: [engine(server.url, push), ...sets], checkpoint });
+    const refusal = (need: string): unknown =>
+      expect.objectContaining({ name: "ConfigError", message: expect.stringContaining(need) });
+    await expect(refused("none", "latest")).rejects.toEqual(
+      refusal("--checkpoint: need a server that takes weights: with rollout.engine.weights.push: none"),
+    );
+    const whole = join(root, "local", "checkpoints", "step-000003");
+    await expect(refused("vllm_lora", whole, "policy.lora.rank=4")).rejects.toEqual(
+      refusal("need an adapter: rollout.engine.weights.push: vllm_lora hands over nothing else"),
+    );
+    const away = { sets: [engine("http://127.0.0.1:9", "none")] };
+    await expect(evaluated("local", "away", away)).rejects.toEqual(
+      refusal("a server that completes prompts"),
+    );
+  });
+
+  test("a stopped evaluation breaks its requests off and keeps what it has; called again it goes on", async () => {
+    const asked = { sets: [engine(server.url, "sglang_disk", { concurrency: 1 })], samples: 20 };
+    const drawn = join(root, "stopped.completions.jsonl");
+    const lines = (): string[] =>
+      existsSync(drawn) ? readFileSync(drawn, "utf8").split("\n").slice(0, -1) : [];
+    const stop = new AbortController();
+    const watch = setInterval(() => lines().length > 5 && stop.abort(), 2);
+    const stopped = evaluated("local", "stopped", { ...asked, signal: stop.signal });
+    await expect(stopped).rejects.toThrow(/Stopped: \d+ of 120 programs/);
+    clearInterval(watch);
+    const kept = lines();
+    expect(kept.length).toBeLessThan(120);
+    const { completions } = await evaluated("local", "stopped", asked);
+    expect(completions).toEqual(expect.arrayContaining(kept));
+    expect(new Set(completions).size).toBe(120);
+  });
 
   test("a server that is killed within the run is given them again, and every number is the local engine's", async () => {
     const mortal = await serve();
