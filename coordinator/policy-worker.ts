@@ -181,7 +181,7 @@ export interface ListenCall {
 /** Takes requests from the port until the policy is closed, with the weights of `setWeights`. */
 export const listen = ({ shape, port }: ListenCall): Promise<Answer<void>> =>
   answered(async () => {
-    const engine = await engineOf(shape);
+    const engine = await engineOf(shape, { isLive: true });
     engine.setWeights(weightsInUse());
     current().ports.push(port);
     const answer = answerRequests(engine, (event) => {
@@ -211,12 +211,12 @@ function weightsInUse(): Readonly<Record<string, Value>> {
   return { ...placed.weights, ...learner.weights() };
 }
 
-async function engineOf(shape: RunnerShape): Promise<SamplingEngine> {
+async function engineOf(shape: RunnerShape, { isLive = false } = {}): Promise<SamplingEngine> {
   const { engines, request, placed } = current();
   const { provider, threads } = request;
   const { config, base, int8 } = placed;
   if (provider === "cuda") throw new Error("nothing samples on cuda: see chooseRunDevices");
-  const key = JSON.stringify(shape);
+  const key = JSON.stringify(isLive ? [shape, "live"] : shape);
   const engine =
     engines.get(key) ??
     (await createEngine({
@@ -224,6 +224,7 @@ async function engineOf(shape: RunnerShape): Promise<SamplingEngine> {
       shape,
       provider,
       threads,
+      isLive,
       ...(base === undefined ? {} : { base }),
       ...(int8 === undefined ? {} : { int8 }),
     }));

@@ -108,7 +108,7 @@ export const prefillSpecs = (
  * Slots up to which a step multiplies row by row: more share what is read if they are multiplied together. Measured at 10M
  * and 100M: with 1 slot 1.4 to 1.9 times as fast, with 2 1.8, with 4 1.2 to 1.3.
  */
-const FEW_SLOTS = 4;
+export const FEW_SLOTS = 4;
 
 /** How decoding steps want the weights. */
 export const layoutFor = (provider: Provider, slots: number): WeightLayout =>

@@ -2,7 +2,7 @@ import { cacheLengths, cacheNames, fewCacheLengths } from "./decode-graphs.js";
 import { asFloats, type KeyValueCache, type RunnerOptions } from "./key-value-cache.js";
 import { createPartPrefill } from "./prompt-parts.js";
 import { createSlotRows, type SlotRows } from "./slot-rows.js";
-import { laidOutSteps, standingSteps } from "./step-graphs.js";
+import { laidOutSteps, liveSteps, standingSteps } from "./step-graphs.js";
 import { createWholePrefill } from "./whole-prompts.js";
 
 /** Prompts up to this length run whole; a small policy is then faster, and holds little for it. */
@@ -13,12 +13,13 @@ const LONGEST_WHOLE = 512;
  * which are written in here: returning the whole cache would copy it every token.
  */
 export async function createHostCache(runner: RunnerOptions): Promise<KeyValueCache> {
-  const { config, shape, base, int8 } = runner;
+  const { config, shape, base, int8, isLive = false } = runner;
   const { slots, promptLength, cacheLength } = shape;
   const { keyValueHeads, headDim } = config;
-  const isWhole = base === undefined && promptLength <= LONGEST_WHOLE;
+  const isWhole = base === undefined && promptLength <= LONGEST_WHOLE && !isLive;
   const prefill = isWhole ? await createWholePrefill(runner) : createPartPrefill(runner);
-  const steps = base === undefined ? await laidOutSteps(runner) : standingSteps(runner);
+  const laidOut = isLive ? liveSteps : laidOutSteps;
+  const steps = base === undefined ? await laidOut(runner) : standingSteps(runner);
   const lengths = (int8 === undefined ? cacheLengths : fewCacheLengths)(cacheLength);
   const names = cacheNames(config);
   const rows: SlotRows[] = names.map(() => createSlotRows(slots * keyValueHeads, lengths[0]!, headDim));

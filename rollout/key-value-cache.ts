@@ -33,6 +33,8 @@ export interface RunnerOptions {
   /** Weights that never change, see `EngineOptions`. */
   readonly base?: Readonly<Record<string, Value>>;
   readonly int8?: Readonly<Record<string, Value>>;
+  /** See `EngineOptions`. */
+  readonly isLive?: boolean;
 }
 
 /** The key/value cache of the slots, wherever it lives. */

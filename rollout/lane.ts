@@ -26,8 +26,8 @@ export interface SamplingEngine {
   setWeights(weights: Readonly<Record<string, Value>>): void;
   /**
    * Queues a request; it is drawn beside all others, as slots come free. Requests begin in the order in which they came.
-   * What a request draws depends on its own fields alone, not on its neighbours; with a `base` its neighbours may change
-   * the rounding of its log-probs.
+   * What a request draws depends on its own fields alone, not on its neighbours; with a `base`, or live, its neighbours may
+   * change the rounding of its log-probs.
    * @throws Error before the first `setWeights`
    */
   start(request: CompletionRequest, handlers: CompletionHandlers): StartedRequest;
@@ -60,6 +60,11 @@ export interface EngineOptions {
    * Log-probs are then those of the rounded policy.
    */
   readonly int8?: Readonly<Record<string, Value>>;
+  /**
+   * Requests come one by one, as to a service: on cpu the prompts of a small policy run in parts too, not padded to the
+   * longest that may come, and a step computes few slots where few are in use. Default: no.
+   */
+  readonly isLive?: boolean;
 }
 
 /** The sampler in this thread. */

@@ -1,5 +1,5 @@
 /** The decoding step on cpu, compiled for few shapes. */
-import { decodingSpecs, weightSpecs } from "../policy/index.js";
+import { decodingSpecs, type WeightLayout, weightSpecs } from "../policy/index.js";
 import {
   type CompiledFunction,
   compile,
@@ -8,6 +8,7 @@ import {
   type Value,
 } from "../tensor/index.js";
 import {
+  FEW_SLOTS,
   layOutFunction,
   layoutFor,
   type Specs,
@@ -69,10 +70,14 @@ function graphsByShape(
   };
 }
 
-/** Steps on a copy of the weights that is laid out for them: the fastest, for a policy that is small. */
-export async function laidOutSteps(runner: RunnerOptions): Promise<StepGraphs> {
-  const { config, shape, provider, threads } = runner;
-  const layout = layoutFor(provider, shape.slots);
+/** Steps on a copy of the weights in one layout. */
+interface LaidOutGraphs extends Pick<StepGraphs, "run" | "dispose"> {
+  /** Lays them out. */
+  useWeights(weights: Values): Promise<void>;
+}
+
+async function laidOutGraphs(runner: RunnerOptions, layout: WeightLayout): Promise<LaidOutGraphs> {
+  const { config, provider, threads } = runner;
   const graphs = graphsByShape(runner, stepFunction(config, layout), (own) => stepSpecs(config, own, layout));
   const layOut = await compile(layOutFunction(config, layout), weightSpecs(config), {
     provider,
@@ -87,7 +92,6 @@ export async function laidOutSteps(runner: RunnerOptions): Promise<StepGraphs> {
       releaseAll(laidOut);
       laidOut = await layOut.run({ ...weights });
     },
-    slots: () => shape.slots,
     run: async (slots, length, feeds) => (await graphs.at(slots, length)).run({ ...laidOut, ...feeds }),
     dispose: async () => {
       releaseAll(laidOut);
@@ -95,6 +99,51 @@ export async function laidOutSteps(runner: RunnerOptions): Promise<StepGraphs> {
       await graphs.dispose();
     },
   };
+}
+
+/** Steps on a copy of the weights that is laid out for them, always of all slots: the fastest, for a policy that is small. */
+export async function laidOutSteps(runner: RunnerOptions): Promise<StepGraphs> {
+  const { provider, shape } = runner;
+  return {
+    ...(await laidOutGraphs(runner, layoutFor(provider, shape.slots))),
+    slots: () => shape.slots,
+  };
+}
+
+/** As `laidOutSteps`, but of few slots where few are in use: those on a copy of their own, made when it is first needed. */
+export async function liveSteps(runner: RunnerOptions): Promise<StepGraphs> {
+  const { provider, shape } = runner;
+  const whole = await laidOutGraphs(runner, layoutFor(provider, shape.slots));
+  const layouts = new Map([[layoutFor(provider, shape.slots), whole]]);
+  /** Of those that have the weights that are in use. */
+  let current = new Set<LaidOutGraphs>();
+  let weights: Values = {};
+  const graphsFor = async (slots: number): Promise<LaidOutGraphs> => {
+    const layout = layoutFor(provider, slots);
+    const graphs = layouts.get(layout) ?? (await laidOutGraphs(runner, layout));
+    layouts.set(layout, graphs);
+    if (!current.has(graphs)) await graphs.useWeights(weights);
+    current.add(graphs);
+    return graphs;
+  };
+  return {
+    useWeights: async (next) => {
+      weights = next;
+      current = new Set();
+    },
+    slots: (inUse) => fewSlots(inUse, [1, FEW_SLOTS, VECTOR], shape.slots),
+    run: async (slots, length, feeds) => (await graphsFor(slots)).run(slots, length, feeds),
+    dispose: async () => {
+      for (const graphs of layouts.values()) await graphs.dispose();
+    },
+  };
+}
+
+/** The first of the counts, or of the doubles of the last, that holds so many. */
+function fewSlots(inUse: number, counts: readonly number[], most: number): number {
+  let slots = counts.find((count) => count >= inUse) ?? counts.at(-1)!;
+  while (slots < inUse) slots *= 2;
+  return Math.min(slots, most);
 }
 
 /** In the place of the base's own: those inputs are the int8 matrices. */
@@ -121,12 +170,7 @@ export function standingSteps(runner: RunnerOptions): StepGraphs {
     useWeights: async (next) => {
       weights = Object.fromEntries(own.map((name) => [name, next[name]!]));
     },
-    slots: (inUse) => {
-      if (inUse <= 1) return 1;
-      let slots = VECTOR;
-      while (slots < inUse) slots *= 2;
-      return Math.min(slots, shape.slots);
-    },
+    slots: (inUse) => fewSlots(inUse, [1, VECTOR], shape.slots),
     run: async (slots, length, feeds) => (await graphs.at(slots, length)).run({ ...weights, ...feeds }),
     dispose: () => graphs.dispose(),
   };

@@ -8,6 +8,7 @@ import {
   type StartedRequest,
   type StreamedToken,
 } from "../../rollout/index.js";
+import { liveSteps } from "../../rollout/step-graphs.js";
 
 const config: DecoderConfig = parseDecoderConfig({
   model_type: "llama",
@@ -220,4 +221,44 @@ test("an id outside the vocabulary is refused before it reaches the others", asy
     "prompt: 23 is no id of a vocabulary of 23",
   );
   expect((await running.done).completions.length).toBe(1);
+});
+
+test("a live sampler steps by 1, 4 and 16 slots as they are in use, and draws what a full step does", async () => {
+  const shape = { slots: 20, promptLength: 100, cacheLength: 140 };
+  const [plain, live] = await Promise.all(
+    [false, true].map((isLive) => createEngine({ config, shape, provider: "cpu", threads: 1, isLive })),
+  );
+  opened.push(plain!, live!);
+  const steps = await liveSteps({ config, shape, provider: "cpu", threads: 1 });
+  expect([1, 2, 4, 5, 16, 17, 20].map((inUse) => steps.slots(inUse))).toEqual([1, 4, 4, 16, 16, 20, 20]);
+  await steps.dispose();
+  const prompts = [3, 70, 100].map((length) => Array.from({ length }, (_, i) => 1 + ((i * 5) % 20)));
+  const draw = async (engine: SamplingEngine): Promise<Completion[]> => {
+    const heard: Completion[] = [];
+    for (const seed of [1, 2]) {
+      engine.setWeights(weightsOf(seed));
+      heard.push(...(await alone(engine, request({ promptIds: prompts[0]!, maxNewTokens: 40 }))));
+      // Two, 15 and 19 in use at a time, and fewer as they end.
+      const all = prompts.map((promptIds, index) =>
+        request({
+          promptIds,
+          randomKey: String(index),
+          maxNewTokens: 12 + 9 * index,
+          samples: Array.from({ length: index === 1 ? 15 : 2 }, (_, sample) => sample),
+        }),
+      );
+      for (const sameTime of [all.slice(2), all.slice(1, 2), all])
+        for (const { completions } of await Promise.all(sameTime.map((asked) => follow(engine, asked).done)))
+          heard.push(...completions.sort((a, b) => a.sample - b.sample));
+    }
+    return heard;
+  };
+  const [expected, got] = [await draw(plain!), await draw(live!)];
+  expect(got.map(({ completionIds }) => completionIds)).toEqual(
+    expected.map(({ completionIds }) => completionIds),
+  );
+  const gaps = got.flatMap(({ rolloutLogProbs }, index) =>
+    rolloutLogProbs.map((logProb, token) => Math.abs(logProb - expected[index]!.rolloutLogProbs[token]!)),
+  );
+  expect(Math.max(...gaps)).toBeLessThan(1e-4); // other kernels round otherwise
 });
