@@ -5,7 +5,6 @@ import { createLanes } from "./lanes.js";
 
 /** The sampler for fixed shapes, in one thread or several. */
 export async function createEngine(options: EngineOptions): Promise<SamplingEngine> {
-  const threads = options.threads ?? availableParallelism();
-  const shares = laneShares(options.provider, options.shape.slots, threads, options.base !== undefined);
+  const shares = laneShares(options, options.threads ?? availableParallelism());
   return shares.slots.length > 1 ? createLanes(options, shares) : createLane(options);
 }

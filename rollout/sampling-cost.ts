@@ -42,8 +42,7 @@ export async function samplingCost(
   sampling: SamplingParameters,
 ): Promise<SamplingCost> {
   const { config, shape, provider, base } = options;
-  const all = options.threads ?? availableParallelism();
-  const { slots, threads } = laneShares(provider, shape.slots, all, base !== undefined);
+  const { slots, threads } = laneShares(options, options.threads ?? availableParallelism());
   const own: RunnerShape = { ...shape, slots: Math.max(...slots) };
   const onDevice = provider === "webgpu";
   const dry = new DryRun();

@@ -20,7 +20,7 @@ import {
 import { type RunnerOptions, type RunnerShape, releaseAll } from "./key-value-cache.js";
 
 /** Columns that a CPU multiplies at once: up to here a step of more slots takes hardly longer. */
-const VECTOR = 16;
+export const VECTOR = 16;
 
 /** Graphs of an int8 base that stay open: each holds a packed copy of it. */
 export const MOST_PACKED = 2;

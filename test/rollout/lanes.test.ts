@@ -6,6 +6,7 @@ import {
   type SampledSequence,
   type SamplingEngine,
 } from "../../rollout/index.js";
+import { laneShares } from "../../rollout/lane-shares.js";
 import { divideGroups } from "../../rollout/lanes.js";
 
 const config: DecoderConfig = parseDecoderConfig({
@@ -79,4 +80,21 @@ test("groups go whole to the lane with the least work", () => {
 test("fewer groups than lanes are divided by their samples", () => {
   const shares = divideGroups([group(0, [0, 1, 2, 3, 4])], 2);
   expect(shares.map((share) => share.map(({ samples }) => samples))).toEqual([[[0, 2, 4]], [[1, 3]]]);
+});
+
+const ofWidth = (hidden_size: number): DecoderConfig =>
+  parseDecoderConfig({ ...MILLIONS, hidden_size, intermediate_size: 3 * hidden_size });
+const MILLIONS = { model_type: "llama", num_hidden_layers: 6, num_attention_heads: 8, vocab_size: 2000 };
+
+test.each([
+  { what: "0.4M parameters, 16 slots", config: ofWidth(32), slots: 16, want: [8, 8] },
+  { what: "9M parameters, 16 slots, which one product takes", config: ofWidth(320), slots: 16, want: [16] },
+  { what: "9M parameters, 33 slots", config: ofWidth(320), slots: 33, want: [16, 17] },
+  { what: "81M parameters, whose copies are large", config: ofWidth(1024), slots: 64, want: [64] },
+])("slots in two threads: $what", ({ config, slots, want }) => {
+  const shares = laneShares(
+    { provider: "cpu", config, shape: { slots, promptLength: 4, cacheLength: 16 } },
+    2,
+  );
+  expect(shares).toEqual({ slots: want, threads: want.length === 1 ? 2 : 1 });
 });
