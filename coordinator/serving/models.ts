@@ -114,9 +114,11 @@ export class Models {
 
   async #loadAdapter(name: string, path: string, inPlace: boolean): Promise<void> {
     const known = this.#entries.get(name);
-    if (known !== undefined && (known.model.parent === null || !inPlace)) {
-      const fix = known.model.parent === null ? "" : " load_inplace: true replaces it.";
-      throw new RequestError(400, "model", `The lora adapter '${name}' has already been loaded.${fix}`);
+    if (known?.model.parent === null)
+      throw new RequestError(400, "body", `'${name}' is what the policy itself is called.`);
+    if (known !== undefined && !inPlace) {
+      const fix = "load_inplace: true replaces it.";
+      throw new RequestError(400, "body", `The lora adapter '${name}' has already been loaded. ${fix}`);
     }
     if (known === undefined && this.#entries.size > this.#maxAdapters)
       throw new RequestError(

@@ -32,7 +32,11 @@ const Sampling = {
   top_p: z.number().gt(0).max(1).nullish(),
   /** -1 and 0: all. */
   top_k: z.int().min(-1).nullish(),
-  stop: z.union([z.string(), z.array(z.string()).max(MOST_STOPS)]).nullish(),
+  stop: z
+    .union([z.string(), z.array(z.string()).max(MOST_STOPS)], {
+      error: `a text, or a list of at most ${MOST_STOPS}`,
+    })
+    .nullish(),
   stop_token_ids: Ids.nullish(),
   include_stop_str_in_output: z.boolean().nullish(),
   ignore_eos: z.boolean().nullish(),
@@ -79,7 +83,7 @@ export type CompletionBody = z.infer<typeof CompletionBody>;
 const TextPart = z.object({ type: z.literal("text", "only text parts are offered here"), text: z.string() });
 const Message = z.object({
   role: z.enum(["system", "developer", "user", "assistant"]),
-  content: z.union([z.string(), z.array(TextPart)]),
+  content: z.union([z.string(), z.array(TextPart)], { error: "a text, or a list of text parts" }),
 });
 
 const ChatBody = z.object({

@@ -190,24 +190,29 @@ describe("streams", () => {
     expect(assembled.choices[0]!.finish_reason).toBe("stop");
   });
 
-  test("a client that goes away takes its completions with it", async () => {
-    const before = (await metric(service, "retort_cancelled_total"))[""]!;
-    const stop = new AbortController();
-    const stream = await client.completions.create(
-      {
-        model: "quickstart",
-        prompt: prompt as never,
-        n: 3,
-        stream: true,
-        max_tokens: 400,
-        ignore_eos: true,
-      } as never,
-      { signal: stop.signal },
-    );
-    for await (const _ of stream as unknown as AsyncIterable<unknown>) break;
-    stop.abort();
-    await until(async () => (await metric(service, "retort_cancelled_total"))[""] === before + 1);
+  test("clients that go away take their completions with them, and that is no failure of ours", async () => {
+    const cancelled = async (): Promise<number> => (await metric(service, "retort_cancelled_total"))[""]!;
+    const [before, rejected] = [await cancelled(), await metric(service, "retort_rejected_total")];
+    const asked = { model: "quickstart", prompt: prompt as never, n: 3, max_tokens: 400, ignore_eos: true };
+    const headers = { "content-type": "application/json" };
+    for (let gone = 1; gone <= 6; gone++) {
+      const stop = new AbortController();
+      const body = JSON.stringify({ ...asked, stream: gone % 3 > 0 });
+      const answer = fetch(`${service.url}/v1/completions`, {
+        method: "POST",
+        headers,
+        body,
+        signal: stop.signal,
+      });
+      if (gone % 3 > 0) await (await answer).body!.getReader().read();
+      else await until(async () => (await metric(service, "retort_completions_under_way"))[""] === 3);
+      stop.abort();
+      await answer.catch(() => {});
+      await until(async () => (await cancelled()) === before + gone);
+    }
     expect(await metric(service, "retort_completions_under_way")).toEqual({ "": 0 });
+    expect(await metric(service, "retort_rejected_total")).toEqual(rejected);
+    expect(service.stderr()).not.toContain("internal error");
     expect((await complete({ temperature: 0, max_tokens: 3 }))[0]!.token_ids.length).toBe(3);
   });
 });

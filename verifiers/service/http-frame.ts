@@ -147,7 +147,7 @@ export class HttpFrame {
   }
 
   #refuse(error: RequestError, request: FastifyRequest, reply: FastifyReply): FastifyReply {
-    this.#hooks.refused(error);
+    if (error.reason !== "gone") this.#hooks.refused(error);
     if (error.retryAfterS !== null) reply.header("retry-after", String(error.retryAfterS));
     if (error.reason === "token") reply.header("www-authenticate", 'Bearer realm="retort"');
     return reply.code(error.statusCode).send(this.#hooks.shape(request.routeOptions.url ?? "", error));
@@ -191,7 +191,8 @@ function addressError(cause: NodeJS.ErrnoException, host: string, port: number):
 /** Fastify's own refusals under our names; anything else is a mistake of ours. */
 function toRequestError(error: unknown): RequestError {
   if (error instanceof RequestError) return error;
-  const { statusCode = 500, message } = error as { statusCode?: number; message: string };
+  const { statusCode = 500, message, code } = error as Error & { statusCode?: number; code?: string };
+  if (code === "ERR_STREAM_PREMATURE_CLOSE") return new RequestError(499, "gone", "the client has gone");
   if (statusCode === 413)
     return new RequestError(413, "too_large", "The body is larger than --max-body-mb allows.");
   if (statusCode === 415) return new RequestError(415, "content_type", "The body must be application/json.");

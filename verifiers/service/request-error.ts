@@ -1,11 +1,12 @@
 /** Why the service does not do what a request asks; each API puts it into its own shape. */
 
-/** Also the label of `retort_rejected_total`: a bounded set. */
+/** Also the label of `retort_rejected_total`, all but `gone`: a bounded set. */
 export type RejectReason =
   | "body"
   | "context"
   | "content_type"
   | "deadline"
+  | "gone"
   | "host"
   | "invalid"
   | "limits"

@@ -29,8 +29,7 @@ export class RequestLife {
       Math.min(LONGEST_TIMER_MS, deadlineS * 1000),
     );
     const gone = (): void => {
-      if (!reply.raw.writableFinished)
-        this.#callOff(new RequestError(499, "deadline", "the client has gone"));
+      if (!reply.raw.writableFinished) this.#callOff(new RequestError(499, "gone", "the client has gone"));
     };
     const stopped = (): void => this.#callOff(stop.reason as Error);
     reply.raw.once("close", gone);
