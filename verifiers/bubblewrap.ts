@@ -2,7 +2,8 @@
 import { execFileSync } from "node:child_process";
 import { lstatSync, readlinkSync } from "node:fs";
 import { join } from "node:path";
-import { ConfigError, packageRoot } from "../core/index.js";
+import { ConfigError } from "../core/errors.js";
+import { packageRoot } from "../core/paths.js";
 
 /** The program that is pid 1 of a sandbox, in two makes with one protocol. */
 export interface Supervisor {

@@ -1,5 +1,5 @@
 /** What a checker program's run says, and in which words. */
-import { InfrastructureError } from "../core/index.js";
+import { InfrastructureError } from "../core/errors.js";
 import { endingOf } from "./feedback.js";
 import type { CheckerPlan } from "./job.js";
 import { outcomeOf } from "./judge.js";

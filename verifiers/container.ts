@@ -3,7 +3,7 @@ import { type ChildProcess, execFile, execFileSync, spawn } from "node:child_pro
 import { writeFileSync } from "node:fs";
 import { join } from "node:path";
 import { setTimeout as sleep } from "node:timers/promises";
-import { ConfigError, InfrastructureError } from "../core/index.js";
+import { ConfigError, InfrastructureError } from "../core/errors.js";
 import type { ContainerTool } from "./backend.js";
 import { FIRST_UID, PATH } from "./bubblewrap.js";
 import type { Cgroup } from "./cgroup.js";

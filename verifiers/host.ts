@@ -1,6 +1,6 @@
 /** What the broker knows of the machine, probed once by running something in a real sandbox. */
 import { existsSync, readFileSync } from "node:fs";
-import { ConfigError, InfrastructureError } from "../core/index.js";
+import { ConfigError, InfrastructureError } from "../core/errors.js";
 import type { ContainerTool } from "./backend.js";
 import { FIRST_UID, findBubblewrap, refusal } from "./bubblewrap.js";
 import { findCgroups } from "./cgroup.js";

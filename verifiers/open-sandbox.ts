@@ -1,4 +1,4 @@
-import { InfrastructureError } from "../core/index.js";
+import { InfrastructureError } from "../core/errors.js";
 import { containerWall } from "./container.js";
 import type { Host, Sandbox, SandboxPlan } from "./sandbox.js";
 import { openSingleRunSandbox } from "./sandbox-single-run.js";

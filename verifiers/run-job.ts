@@ -1,6 +1,7 @@
 /** One job in the broker: compile once, run each test, judge it at once, keep what the verdict needs. */
+
+import { InfrastructureError } from "../core/errors.js";
 import type { Status, TestOutcome } from "../core/index.js";
-import { InfrastructureError } from "../core/index.js";
 import type { CheckerSession } from "./checker.js";
 import { CheckerFailure } from "./checker-report.js";
 import type { JobResult, JobTest, SentJob } from "./job.js";

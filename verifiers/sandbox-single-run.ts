@@ -7,7 +7,7 @@ import { type ChildProcess, spawn } from "node:child_process";
 import { closeSync, openSync, writeFileSync } from "node:fs";
 import { constants } from "node:os";
 import type { Readable, Writable } from "node:stream";
-import { InfrastructureError } from "../core/index.js";
+import { InfrastructureError } from "../core/errors.js";
 import { type Bubblewrap, FIRST_UID, HOSTS_FILE, PATH, singleRunArguments } from "./bubblewrap.js";
 import { type Cgroup, createCgroup } from "./cgroup.js";
 import { memoryLimits, type RunKind, type RunLimits, type RunReport, STDERR_BYTES } from "./protocol.js";

@@ -1,6 +1,6 @@
 /** A sandbox whose pid 1 is our supervisor: one outer wall for a program, each run in namespaces of its own inside. */
 import { constants } from "node:os";
-import { InfrastructureError } from "../core/index.js";
+import { InfrastructureError } from "../core/errors.js";
 import type { Supervisor } from "./bubblewrap.js";
 import { type Cgroup, createCgroup } from "./cgroup.js";
 import {

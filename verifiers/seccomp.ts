@@ -6,7 +6,7 @@
  * killing, because honest runtimes probe; only a foreign ABI is killed, since its numbers mean other calls.
  * @see Linux Documentation/userspace-api/seccomp_filter.rst; numbers from asm/unistd_64.h and asm-generic/unistd.h
  */
-import { ConfigError } from "../core/index.js";
+import { ConfigError } from "../core/errors.js";
 
 const EPERM = 1;
 const EMFILE = 24;
