@@ -75,6 +75,12 @@ export const PLAIN_DIALECT: Dialect = {
   missing: new Set(),
 };
 
+/** Whether all elements have the bits of the first. Compared by memcmp: the gradient of a sum over logits is millions of ones. */
+function isRepeated({ buffer, byteOffset, byteLength, BYTES_PER_ELEMENT: size }: NodeJS.TypedArray): boolean {
+  const rest = byteLength - size;
+  return Buffer.from(buffer, byteOffset, rest).equals(Buffer.from(buffer, byteOffset + size, rest));
+}
+
 /** Records nodes. One per compiled function. */
 export class Graph {
   private count = 0;
@@ -108,7 +114,7 @@ export class Graph {
     type: ElementType,
   ): Value {
     const first = data[0];
-    if (first !== undefined && type !== "int64" && (data as Float32Array).every((x) => Object.is(x, first))) {
+    if (first !== undefined && type !== "int64" && isRepeated(data)) {
       return this.fill(Number(first), shape, type);
     }
     // Long constants are not looked up: hashing them would cost more than a second copy.
