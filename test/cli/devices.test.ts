@@ -30,7 +30,7 @@ describe.skipIf(!hasWebgpu)("retort devices (skipped without webgpu)", () => {
       expect(reason).toMatch(/not downloaded|is installed/);
       expect(fix).toMatch(/npm/);
     }
-  }, 240_000);
+  });
 });
 
 test("a device that is not there ends with exit code 2, why, and what to do", async () => {

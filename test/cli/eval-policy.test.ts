@@ -42,26 +42,26 @@ test("a policy folder is sampled by seed, and its programs are judged", async ()
 });
 
 test("killed in the middle, it goes on to the completions that it would have had", async () => {
-  const args = sampled("killed.jsonl", "--samples", "60");
+  const args = sampled("killed.jsonl", "--samples", "20");
   const child = spawn(process.execPath, [main, ...args], { stdio: "ignore", cwd: packageRoot });
   const ended = new Promise<void>((resolve) => child.once("exit", () => resolve()));
   const results = join(root, "killed.jsonl");
-  while (!(existsSync(results) && lines("killed.jsonl").length > 20) && child.exitCode === null)
+  while (!(existsSync(results) && lines("killed.jsonl").length > 8) && child.exitCode === null)
     await new Promise((go) => setTimeout(go, 5));
   child.kill("SIGKILL");
   await ended;
   const rows = lines("killed.jsonl").slice(0, -1);
   const { stdout, stderr } = await retort(args);
-  expect(stderr).toMatch(/\d+ of 360 completions are in .* already/);
-  expect(JSON.parse(stdout)).toMatchObject({ samples: 360 });
-  expect(new Set(lines("killed.jsonl")).size).toBe(360);
+  expect(stderr).toMatch(/\d+ of 120 completions are in .* already/);
+  expect(JSON.parse(stdout)).toMatchObject({ samples: 120 });
+  expect(new Set(lines("killed.jsonl")).size).toBe(120);
   for (const row of rows) expect(lines("killed.jsonl")).toContain(row);
-  await retort(sampled("whole.jsonl", "--samples", "60"));
+  await retort(sampled("whole.jsonl", "--samples", "20"));
   expect(lines("killed.completions.jsonl").sort()).toEqual(lines("whole.completions.jsonl").sort());
 });
 
 test("stopped by Ctrl-C, it keeps what is judged, says so, and exits with 130", async () => {
-  const args = sampled("stopped.jsonl", "--samples", "300");
+  const args = sampled("stopped.jsonl", "--samples", "1000");
   const child = spawn(process.execPath, [main, ...args], {
     stdio: ["ignore", "ignore", "pipe"],
     cwd: packageRoot,
@@ -77,7 +77,7 @@ test("stopped by Ctrl-C, it keeps what is judged, says so, and exits with 130", 
   child.kill("SIGINT");
   expect(await ended).toBe(130);
   const rows = lines("stopped.jsonl").map((line) => JSON.parse(line) as { status: string });
-  expect(stderr).toContain(`Stopped: ${rows.length} of 1800 programs are judged and kept in ${results}.`);
+  expect(stderr).toContain(`Stopped: ${rows.length} of 6000 programs are judged and kept in ${results}.`);
   expect(rows.every(({ status }) => status !== "infrastructure")).toBe(true);
   expect(existsSync(`${results}.lock`)).toBe(false);
 });

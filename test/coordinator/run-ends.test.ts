@@ -198,7 +198,6 @@ describe("our own machinery killed within a run", () => {
       expect(strip(stepRows(run))).toEqual(strip(stepRows(whole)));
       expect(strip(rollouts(run))).toEqual(strip(rollouts(whole)));
     },
-    60_000,
   );
 });
 

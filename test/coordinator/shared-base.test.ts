@@ -86,7 +86,7 @@ beforeAll(async () => {
   source = { config, places: weightPlaces(folder, config), adapter: null };
   weights = await storedWeights(source, true, { note: () => {} });
   host = await opened(weights);
-}, 120_000);
+});
 afterAll(async () => {
   await host?.close();
   rmSync(root, { recursive: true });
@@ -144,7 +144,6 @@ test.skipIf(process.platform !== "linux")(
     // Sampler, graphs, activations and adapter, most of it the same for every size, and no second copy.
     expect(used).toBeLessThan(1.9 * COPY_MB);
   },
-  120_000,
 );
 
 test("is sampled in int8 and learned in float32; the update tells how far the two are apart", async () => {
@@ -159,4 +158,4 @@ test("is sampled in int8 and learned in float32; the update tells how far the tw
   expect(Math.abs(metrics.rollout_kl)).toBeLessThan(0.05);
   expect(metrics.grad_norm).toBeGreaterThan(0);
   expect((await drawn()).every(({ rolloutLogProbs }) => rolloutLogProbs.every(Number.isFinite))).toBe(true);
-}, 120_000);
+});

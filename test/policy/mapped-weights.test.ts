@@ -221,7 +221,7 @@ describe("weights published in 16 bits", () => {
     expect(outputs.sort()).toEqual(["0", "0", "1"]);
     expect(leftovers()).toEqual([]);
     expect(await values(source)).toEqual(hostWeights(source));
-  }, 30_000);
+  });
 });
 
 describe("a cache that cannot be written", () => {

@@ -128,7 +128,7 @@ test("whatever fails is drawn again with its own seed; nothing is lost, and noth
   expect(mostOpen()).toBeLessThanOrEqual(3);
   expect(notes[0]).toMatch(/the sampling server does not answer \(.*\); trying again/);
   expect(notes.at(-1)).toBe("the sampling server answers again");
-}, 30_000);
+});
 
 test("an answer from other weights is thrown away, the weights are handed over again, and nobody is asked meanwhile", async () => {
   let held = "default";

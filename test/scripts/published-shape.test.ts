@@ -40,7 +40,7 @@ test("a published shape opens as a policy, with a tokenizer that gives text back
   const matrix = weights["model.layers.1.mlp.up_proj.weight"]!;
   const deviation = Math.sqrt(matrix.reduce((sum, x) => sum + x * x, 0) / matrix.length);
   expect(deviation * 8).toBeCloseTo(1, 1); // 1 / sqrt(width)
-}, 30_000);
+});
 
 test("the same arguments give the same bytes, in several files of the size asked for; another seed gives others", () => {
   const args = ["llama-3.2-1b", ...small, "--dtype", "float16", "--shard-gb", "0.001"];

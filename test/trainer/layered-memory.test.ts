@@ -32,4 +32,4 @@ test("layer by layer, six layers more cost little memory, and logits of all toke
   expect(layeredDeep - layered, `${layered} -> ${layeredDeep} MB`).toBeLessThan((wholeDeep - whole) / 2);
   const logits = (1024 * 32_768 * 4) / MEGABYTE; // [tokens, vocabulary], of which one graph holds several
   expect(whole - layered, `${whole} against ${layered} MB`).toBeGreaterThan(2 * logits);
-}, 240_000);
+});

@@ -149,9 +149,9 @@ describe("comparators", () => {
     );
   });
 
-  test("a megabyte of blanks is compared in less than a second", () => {
-    const start = performance.now();
+  test("a megabyte of blanks is compared in less than a second of a core", () => {
+    const start = process.cpuUsage();
     expect(sameOutput("lines", "a", bytes(`a${" ".repeat(1 << 20)}b`))).toBe(false);
-    expect(performance.now() - start).toBeLessThan(1000);
+    expect(process.cpuUsage(start).user / 1000).toBeLessThan(1000);
   });
 });

@@ -89,7 +89,7 @@ for (const tool of ["podman", "docker"] as const) {
         cache: false,
         retries: 0,
       });
-    }, 180_000);
+    });
     afterAll(async () => {
       await pool?.close();
       await stop();

@@ -119,7 +119,7 @@ export const EXHAUSTION: readonly Case[] = [
     name: "memory spread over children",
     language: "python",
     program:
-      "import os\nfor _ in range(4):\n    if os.fork() == 0:\n        block = bytearray(60 << 20)\n        import time; time.sleep(0.8); os._exit(0)\nstates = [os.wait()[1] for _ in range(4)]\nprint('ok')",
+      "import os\nfor _ in range(4):\n    if os.fork() == 0:\n        block = bytearray(60 << 20)\n        import time; time.sleep(2); os._exit(0)\nstates = [os.wait()[1] for _ in range(4)]\nprint('ok')",
     limits: { ...SHORT, time_s: 5 },
     want: "memory_limit",
     withoutCgroup: ["accepted"],
@@ -184,7 +184,7 @@ print("ok" if total < 300 else total)`,
     name: "CPU time of children summed, not each",
     language: "c",
     program: c(
-      'for (int i = 0; i < 3; i++) if (!fork()) { for (volatile long j = 0;; j++) if (clock() > 700000) _exit(0); } while (wait(0) > 0); puts("ok");',
+      'for (int i = 0; i < 3; i++) if (!fork()) { for (volatile long j = 0;; j++) if (clock() > 500000) _exit(0); } while (wait(0) > 0); puts("ok");',
     ).replace("#include <unistd.h>", "#include <time.h>\n#include <unistd.h>"),
     limits: { time_s: 8, cpu_s: 1 },
     want: "time_limit",

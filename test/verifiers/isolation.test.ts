@@ -74,7 +74,7 @@ const sleeper: Submission = {
 const isRunning = (pid: number) =>
   existsSync(`/proc/${pid}`) && !/^State:\s*Z/m.test(readFileSync(`/proc/${pid}/status`, "utf8"));
 
-async function until(condition: () => boolean | Promise<boolean>, ms = 10_000): Promise<boolean> {
+async function until(condition: () => boolean | Promise<boolean>, ms = 60_000): Promise<boolean> {
   for (const start = Date.now(); Date.now() - start < ms; await sleep(20)) if (await condition()) return true;
   return false;
 }
@@ -197,7 +197,12 @@ describe.skipIf(!isRoot)("as root (skipped for an ordinary user)", () => {
   );
 
   test("root without cgroups: its programs' uids are dropped all the same", () => {
-    const { first, last, wrong } = judgeUnder(["env"], withoutNode, { useCgroups: false });
+    // An ordinary user's run has every group without cgroups, and test/verifiers/supervised every one under these uids.
+    const OF_NO_UID = ["kinds of time", "compilers", "odd endings", "tricky but right"];
+    const groups = Object.entries(GROUPS).filter(([name]) => !OF_NO_UID.includes(name));
+    expect(groups.length).toBe(Object.keys(GROUPS).length - OF_NO_UID.length);
+    const cases = groups.flatMap(([, group]) => group).filter((one) => one.language !== "javascript");
+    const { first, last, wrong } = judgeUnder(["env"], cases, { useCgroups: false });
     expect(first).toMatchObject({ isolation: { ...withoutCgroup, user: "61000+" } });
     expect(wrong).toEqual([]);
     expect(last).toEqual({ survivors: [] });
@@ -318,7 +323,6 @@ describe("an end that nobody announced", () => {
     expect(
       execFileSync(process.execPath, ["--input-type=module", "-e", code], {
         encoding: "utf8",
-        timeout: 20_000,
       }),
     ).toBe("made\n");
   });

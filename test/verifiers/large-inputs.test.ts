@@ -7,9 +7,10 @@ import { createLocalPool, type LocalPool, loadLanguages } from "../../verifiers/
 const MIB = 1024 * 1024;
 const big = "1234567 ".repeat((50 * MIB) / 8);
 
+const open = () => createLocalPool({ languages: loadLanguages(), workers: 2, retries: 0, cache: false });
 let pool: LocalPool;
 beforeAll(async () => {
-  pool = await createLocalPool({ languages: loadLanguages(), workers: 2, retries: 0, cache: false });
+  pool = await open();
 });
 afterAll(() => pool.close());
 
@@ -52,7 +53,7 @@ describe("fifty megabytes", () => {
     });
     expect(await brokerPeak(judging)).toBeLessThan(700);
     expect([(await judging).status, (await judging).passed]).toEqual(["accepted", 10]);
-  }, 240_000);
+  });
 
   test("of expected output are refused to a program that prints little, and feedback stays short", async () => {
     const verdict = await judge("bash", "echo 1", [["", big]]);
@@ -69,28 +70,31 @@ describe("fifty megabytes", () => {
       "infrastructure",
       "test 1 is too large for a checker: 112 MiB of files at most",
     ]);
-  }, 240_000);
+  });
 });
 
-test("ten thousand tests are run and counted", async () => {
-  const tests = Array.from({ length: 10_000 }, (_, i): [string, string] => [
+test("two thousand tests are run and counted", async () => {
+  const tests = Array.from({ length: 2000 }, (_, i): [string, string] => [
     `${i}`,
-    i === 4999 ? "no" : `${2 * i}`,
+    i === 1499 ? "no" : `${2 * i}`,
   ]);
   const verdict = await judge("lua", "print(io.read('n') * 2)", tests);
   expect([verdict.status, verdict.passed, verdict.total, verdict.tests.length]).toEqual([
-    ...["wrong_answer", 9999, 10_000, 10_000],
+    ...["wrong_answer", 1999, 2000, 2000],
   ]);
   expect(verdict.feedback).toBe(
-    "Test Case 5000: Wrong Answer\n\nInput\n4999\n\nOutput\n9998\n\nExpected\nno",
+    "Test Case 1500: Wrong Answer\n\nInput\n1499\n\nOutput\n2998\n\nExpected\nno",
   );
-}, 300_000);
+});
 
 test("outputs of a megabyte for each of many tests are not kept", async () => {
+  // In a broker of its own: one that has held fifty megabytes gives them back when it likes.
+  await pool.close();
+  pool = await open();
   const judging = judge("lua", "io.write(('x'):rep(1000000))", new Array(300).fill(["", "x"]));
   expect(await brokerPeak(judging)).toBeLessThan(250);
   expect((await judging).tests[299]?.stdout.length).toBeLessThanOrEqual(8192);
-}, 240_000);
+});
 
 describe("odd bytes", () => {
   test("NUL in a program reaches its interpreter", async () => {

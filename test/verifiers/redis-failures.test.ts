@@ -68,7 +68,7 @@ describe("a worker", () => {
       startWorker(place.url, "second", ["--workers", "3"]),
     ]);
     const pool = await client(place.url);
-    const verdicts = thirty(pool);
+    const verdicts = thirty(pool, 0.5);
     await until(
       "the first judges",
       () => first.count("judged") >= 2 && first.count("taken") > first.count("judged"),
@@ -85,7 +85,7 @@ describe("a worker", () => {
     const place = await newPlace();
     const slow = await startWorker(place.url, "slow", ["--workers", "1"]);
     const pool = await client(place.url);
-    const program = "sleep 1; echo ok";
+    const program = "sleep 2; echo ok";
     const verdict = pool.verify({ id: "s", task: silent, language: "bash", program });
     await until("it is being judged", () => pool.stats().running === 1);
     slow.child.kill("SIGSTOP");
@@ -106,7 +106,7 @@ describe("a worker", () => {
     const place = await newPlace();
     const slow = await startWorker(place.url, "slow", ["--workers", "1"]);
     const pool = await client(place.url);
-    const program = "sleep 1; echo ok";
+    const program = "sleep 2; echo ok";
     const verdict = pool.verify({ id: "s", task: silent, language: "bash", program });
     await until("it is being judged", () => pool.stats().running === 1);
     slow.child.kill("SIGSTOP");
@@ -152,6 +152,8 @@ describe("a worker", () => {
     const place = await newPlace();
     const leaving = await startWorker(place.url, "leaving", ["--workers", "2", "--silence-s", "60"]);
     const pool = await client(place.url, { inFlight: 8 });
+    // The first are still running when the worker is told, however late that is.
+    const seconds = (i: number): number => (i < 2 ? 4 : 0.2);
     // Of two languages: what one queue gives fills the machine, what the other gives waits inside the worker.
     const verdicts = ["bash", "lua"].flatMap((language) =>
       Array.from({ length: 4 }, (_, i) =>
@@ -160,7 +162,9 @@ describe("a worker", () => {
           task: silent,
           language,
           program:
-            language === "lua" ? `os.execute('sleep 1') print('ok') -- ${i}` : `sleep 1; echo ok # ${i}`,
+            language === "lua"
+              ? `os.execute('sleep ${seconds(i)}') print('ok') -- ${i}`
+              : `sleep ${seconds(i)}; echo ok # ${i}`,
         }),
       ),
     );
@@ -225,7 +229,7 @@ describe("Redis", () => {
     const notices: string[] = [];
     const pool = await client(place.url, { onNotice: (text) => notices.push(text) });
     let counted = 0;
-    const verdicts = thirty(pool).map((verdict) => verdict.finally(() => counted++));
+    const verdicts = thirty(pool, 0.4).map((verdict) => verdict.finally(() => counted++));
     await until("some are judged", () => pool.stats().done >= 6);
     await place.kill();
     await sleep(1000);

@@ -23,7 +23,7 @@ export function admissible(one: Case, hasCgroup: boolean): readonly string[] {
 
 /** Waits a little for processes that were killed a moment ago. */
 export async function survivorsOf(pool: LocalPool): Promise<readonly number[]> {
-  for (let tries = 0; tries < 50 && (await pool.survivors()).length > 0; tries++) await sleep(20);
+  for (let tries = 0; tries < 1000 && (await pool.survivors()).length > 0; tries++) await sleep(20);
   return pool.survivors();
 }
 

@@ -53,7 +53,7 @@ test("a large batch does not keep the single program behind it waiting", async (
   try {
     const slow = Array.from({ length: 12 }, (_, i) => `sleep 0.5; echo ok # ${i}`);
     const large = post(service, "/v1/verify", batch(slow));
-    await until(async () => (await metric(service, "retort_queue_length"))[""] === 11);
+    await until(async () => Number((await metric(service, "retort_queue_length"))[""]) > 4);
     expect((await run(service, "echo quick")).body.run_result.stdout).toBe("quick\n");
     const left = (await metric(service, "retort_queue_length"))[""];
     expect(left).toBeGreaterThan(0);
@@ -76,7 +76,7 @@ test("a client that goes takes with it what has not started, and only that", asy
         method: "POST",
         headers: { "content-type": "application/json", accept },
         body: JSON.stringify(
-          batch(Array.from({ length: 20 }, (_, i) => `sleep 2; echo ok # ${accept} ${i}`)),
+          batch(Array.from({ length: 20 }, (_, i) => `sleep 4; echo ok # ${accept} ${i}`)),
         ),
         signal: leave.signal,
       }).then((response) => response.text());
@@ -124,7 +124,7 @@ test("past the deadline a single program is 504, and a batch keeps the verdicts 
 test("SandboxFusion's clients hear 504 before they give up waiting: both timeouts and nine seconds", async () => {
   const service = await startService(["--workers", "1", "--max-time-s", "30"]);
   try {
-    const held = run(service, "sleep 12", { run_timeout: 30 });
+    const held = run(service, "sleep 16", { run_timeout: 30 });
     await until(async () => (await running(service)) === 1);
     const startedMs = performance.now();
     const { status } = await run(service, "echo", { compile_timeout: 0.2, run_timeout: 0.3 });
@@ -138,7 +138,7 @@ test("SandboxFusion's clients hear 504 before they give up waiting: both timeout
 
 test("SIGTERM: no more requests, what runs and waits is finished, exit 0", async () => {
   const service = await startService(["--workers", "1"]);
-  const answers = [run(service, "sleep 2; echo first"), run(service, "echo second")];
+  const answers = [run(service, "sleep 4; echo first"), run(service, "echo second")];
   await until(async () => (await metric(service, "retort_queue_length"))[""] === 1);
   service.child.kill("SIGTERM");
   await until(() => service.stderr().includes("stopping"));
