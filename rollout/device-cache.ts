@@ -26,6 +26,7 @@ import {
   valueName,
 } from "./decode-graphs.js";
 import { type DrawKind, drawFeeds, drawInGraph, drawKind, drawnTokens, drawSpecs } from "./draw-graph.js";
+import { disposeGraphs, type KeptGraphs, keptGraph } from "./kept-graphs.js";
 import {
   type KeyValueCache,
   PREFILL_ROWS,
@@ -126,20 +127,17 @@ function placeWeights(provider: Provider, weights: Readonly<Record<string, Value
 /** The step's graph for each kind of draw, compiled when it is first needed. */
 function stepGraphs(runner: RunnerOptions, options: CompileOptions) {
   const { config, shape, base } = runner;
-  const graphs = new Map<string, Promise<CompiledFunction>>();
+  const graphs: KeptGraphs<string> = new Map();
   return {
     of: (kind: DrawKind): Promise<CompiledFunction> => {
       const key = JSON.stringify(kind);
       const own = base === undefined ? stepSpecs(config, shape) : standingStepSpecs(config, shape);
       const specs = { ...own, ...drawSpecs(shape.slots) };
-      const graph =
-        graphs.get(key) ?? compile(deviceStepFunction(runner, kind), specs, { ...options, name: "decode" });
-      graphs.set(key, graph);
-      return graph;
+      return keptGraph(graphs, key, () =>
+        compile(deviceStepFunction(runner, kind), specs, { ...options, name: "decode" }),
+      );
     },
-    dispose: async (): Promise<void> => {
-      for (const graph of graphs.values()) await (await graph).dispose();
-    },
+    dispose: (): Promise<void> => disposeGraphs(graphs),
   };
 }
 

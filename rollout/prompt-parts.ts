@@ -10,6 +10,7 @@ import {
   namedKeyValues,
   type Specs,
 } from "./decode-graphs.js";
+import { disposeGraphs, type KeptGraphs, keptGraph } from "./kept-graphs.js";
 import { asFloats, type Prefilled, type RunnerOptions } from "./key-value-cache.js";
 import { createPrefixStore } from "./prefix-store.js";
 
@@ -59,23 +60,20 @@ export function createPartPrefill(runner: RunnerOptions): Prefill {
   const { keyValueHeads, headDim } = config;
   const names = cacheNames(config);
   const lengths = [0, ...cacheLengths(shape.promptLength)];
-  const graphs = new Map<number, Promise<CompiledFunction>>();
+  const graphs: KeptGraphs<number> = new Map();
   const store = createPrefixStore(PREFIX_BYTES);
   let weights: Readonly<Record<string, Value>> = {};
 
-  const graphAt = (past: number): Promise<CompiledFunction> => {
-    const graph =
-      graphs.get(past) ??
+  const graphAt = (past: number): Promise<CompiledFunction> =>
+    keptGraph(graphs, past, () =>
       compile(partFunction(config, past > 0), partSpecs(config, past), {
         provider,
         deterministic: true,
         bound: base,
         name: `prompt part after ${past}`,
         ...(threads === undefined ? {} : { threads }),
-      });
-    graphs.set(past, graph);
-    return graph;
-  };
+      }),
+    );
 
   /** Keys and values [K, C, E] of the part at `start`, for each cache tensor. */
   const compute = async (
@@ -137,8 +135,6 @@ export function createPartPrefill(runner: RunnerOptions): Prefill {
       }
       return { logits: null, lengths: [ids.length], width, keyValues, release: () => {} };
     },
-    dispose: async () => {
-      for (const graph of graphs.values()) await (await graph).dispose();
-    },
+    dispose: () => disposeGraphs(graphs),
   };
 }

@@ -17,6 +17,7 @@ import {
   stepFunction,
   stepSpecs,
 } from "./decode-graphs.js";
+import { disposeGraphs, type KeptGraphs, keptGraph } from "./kept-graphs.js";
 import { type RunnerOptions, type RunnerShape, releaseAll } from "./key-value-cache.js";
 
 /** Columns that a CPU multiplies at once: up to here a step of more slots takes hardly longer. */
@@ -43,30 +44,26 @@ function graphsByShape(
   specsOf: (shape: RunnerShape) => Specs,
   most = Number.POSITIVE_INFINITY,
 ): { at(slots: number, cacheLength: number): Promise<CompiledFunction>; dispose(): Promise<void> } {
-  const graphs = new Map<string, Promise<CompiledFunction>>(); // the one that was used last at the end
+  const graphs: KeptGraphs<string> = new Map();
   return {
     at: async (slots, cacheLength) => {
       const key = `decode ${slots} x ${cacheLength}`;
-      let graph = graphs.get(key);
-      if (graph === undefined && graphs.size >= most) {
+      if (!graphs.has(key) && graphs.size >= most) {
         const [oldest, unused] = [...graphs][0]!;
         graphs.delete(oldest);
         await (await unused).dispose();
       }
-      graph ??= compile(fn, specsOf({ ...shape, slots, cacheLength }), {
-        provider,
-        deterministic: true,
-        bound: { ...base, ...int8 },
-        name: key,
-        ...(threads === undefined ? {} : { threads }),
-      });
-      graphs.delete(key);
-      graphs.set(key, graph);
-      return graph;
+      return keptGraph(graphs, key, () =>
+        compile(fn, specsOf({ ...shape, slots, cacheLength }), {
+          provider,
+          deterministic: true,
+          bound: { ...base, ...int8 },
+          name: key,
+          ...(threads === undefined ? {} : { threads }),
+        }),
+      );
     },
-    dispose: async () => {
-      for (const graph of graphs.values()) await (await graph).dispose();
-    },
+    dispose: () => disposeGraphs(graphs),
   };
 }
 

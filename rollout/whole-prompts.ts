@@ -2,6 +2,7 @@
 import { parameterCount, weightSpecs } from "../policy/index.js";
 import { type CompiledFunction, compile, type Value } from "../tensor/index.js";
 import { cacheNames, prefillFunction, prefillSpecs } from "./decode-graphs.js";
+import { disposeGraphs, type KeptGraphs, keptGraph } from "./kept-graphs.js";
 import { asFloats, PREFILL_ROWS, padPrompts, type RunnerOptions } from "./key-value-cache.js";
 import type { Prefill } from "./prompt-parts.js";
 
@@ -11,19 +12,16 @@ const PADDED = 1e9;
 export async function createWholePrefill(runner: RunnerOptions): Promise<Prefill> {
   const { config, shape, provider, threads } = runner;
   const isPadded = 2 * parameterCount(config) * PREFILL_ROWS * shape.promptLength <= PADDED;
-  const graphs = new Map<number, Promise<CompiledFunction>>();
-  const graphOf = (rows: number): Promise<CompiledFunction> => {
-    const graph =
-      graphs.get(rows) ??
+  const graphs: KeptGraphs<number> = new Map();
+  const graphOf = (rows: number): Promise<CompiledFunction> =>
+    keptGraph(graphs, rows, () =>
       compile(prefillFunction(config), prefillSpecs(config, shape, rows), {
         provider,
         deterministic: true,
         name: `prefill of ${rows}`,
         ...(threads === undefined ? {} : { threads }),
-      });
-    graphs.set(rows, graph);
-    return graph;
-  };
+      }),
+    );
   /** The fewest that hold so many prompts: 1, 2 or 4, so that there are few graphs. */
   const rowsFor = (prompts: number): number => (isPadded || prompts > 2 ? PREFILL_ROWS : prompts);
   if (isPadded) await graphOf(PREFILL_ROWS);
@@ -44,8 +42,6 @@ export async function createWholePrefill(runner: RunnerOptions): Promise<Prefill
       const logits = asFloats(outputs.logits);
       return { logits, lengths, width: shape.promptLength, keyValues, release: () => {} };
     },
-    dispose: async () => {
-      for (const graph of graphs.values()) await (await graph).dispose();
-    },
+    dispose: () => disposeGraphs(graphs),
   };
 }

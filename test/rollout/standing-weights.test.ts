@@ -1,5 +1,5 @@
 /** Sampling on weights that stand in a file, with what is learned beside them. */
-import { mkdtempSync, rmSync, writeFileSync } from "node:fs";
+import { mkdtempSync, renameSync, rmSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { afterAll, describe, expect, test } from "vitest";
@@ -183,6 +183,16 @@ test("40 slots that empty one by one, in steps of 40, 32, 16 and one slot, keep 
     expect(Math.max(...own.map((logProb, t) => Math.abs(logProb - rolloutLogProbs[t]!)))).toBeLessThan(1e-4);
   });
   expect(sequences.at(-1)!.completionIds.length).toBe(50);
+});
+
+test("a sampler whose graph could not be compiled compiles it when it is asked for again", async () => {
+  const { config, base } = policyOf("llama");
+  const { file } = base["model.norm.weight"]!;
+  const engine = await open(config, base, {}, 100);
+  renameSync(file, `${file}.away`);
+  await expect(sampled(engine, [promptOf(80, 1)])).rejects.toThrow(file);
+  renameSync(`${file}.away`, file);
+  expect((await sampled(engine, [promptOf(80, 1)])).length).toBe(2);
 });
 
 test("other values for weights that never change are refused, not ignored", async () => {
