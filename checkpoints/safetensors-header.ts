@@ -125,6 +125,12 @@ export function readHeaderFrom(path: string, fd: number): SafetensorsHeader {
   if (size < PREFIX_BYTES) throw damaged(path, `it has only ${size} bytes`);
   const prefix = Buffer.alloc(PREFIX_BYTES);
   readExactly(path, fd, prefix, 0);
+  if (prefix.toString("latin1") === "version ")
+    throw new ConfigError({
+      at: path,
+      need: "a safetensors file, but it is a Git LFS pointer to one",
+      fix: "Run git lfs pull in the folder, or fetch the file by other means.",
+    });
   const headerBytes = Number(prefix.readBigUInt64LE());
   if (headerBytes > MAX_HEADER_BYTES) throw damaged(path, `its header claims ${headerBytes} bytes`);
   if (PREFIX_BYTES + headerBytes > size) throw damaged(path, "it ends within its header");
@@ -139,7 +145,12 @@ export function withFile<T>(path: string, use: (fd: number) => T): T {
   try {
     fd = openSync(path, "r");
   } catch (cause) {
-    throw new ConfigError({ at: path, need: "a safetensors file that can be read", cause });
+    const { code } = cause as NodeJS.ErrnoException;
+    throw new ConfigError({ at: path, need: `a safetensors file that can be read (${code})`, cause });
+  }
+  if (fstatSync(fd).isDirectory()) {
+    closeSync(fd);
+    throw new ConfigError({ at: path, need: "a safetensors file, not a folder" });
   }
   try {
     return use(fd);

@@ -72,7 +72,12 @@ export function readAdapterConfig(folder: string): AdapterFolder {
   try {
     raw = JSON.parse(readFileSync(file, "utf8"));
   } catch (cause) {
-    throw new ConfigError({ at: file, need: `valid JSON (${(cause as Error).message})`, cause });
+    const { message } = cause as Error;
+    throw new ConfigError({
+      at: file,
+      need: `an adapter's configuration, as PEFT saves it (${message})`,
+      cause,
+    });
   }
   const parsed = PeftConfig.safeParse(raw);
   if (!parsed.success) {

@@ -12,6 +12,8 @@ const ARCHITECTURES = {
 } as const;
 export type ModelType = keyof typeof ARCHITECTURES;
 
+const TokenIds = z.union([z.int(), z.array(z.int())], { error: "an id or a list of ids" });
+
 /** The keys of a Hugging Face `config.json` that the decoder reads; the rest is carried along untouched. */
 const HuggingFaceConfig = z.looseObject({
   model_type: z.string({ error: `one of ${Object.keys(ARCHITECTURES).join(", ")}` }),
@@ -32,9 +34,12 @@ const HuggingFaceConfig = z.looseObject({
   max_position_embeddings: z.int().positive().default(2048),
   tie_word_embeddings: z.boolean().default(false),
   attention_bias: z.boolean().optional(),
+  mlp_bias: z.boolean().nullish(),
+  partial_rotary_factor: z.number().nullish(),
+  quantization_config: z.unknown().optional(),
   use_sliding_window: z.boolean().optional(),
-  bos_token_id: z.union([z.int(), z.array(z.int())]).nullish(),
-  eos_token_id: z.union([z.int(), z.array(z.int())]).nullish(),
+  bos_token_id: TokenIds.nullish(),
+  eos_token_id: TokenIds.nullish(),
 });
 
 /** Shape of a decoder of the Llama, Qwen2 or Qwen3 family. */
@@ -71,12 +76,13 @@ export interface DecoderConfig {
  * @throws ConfigError for another architecture or a feature that the decoder lacks: silently other logits would be worse
  */
 export function parseDecoderConfig(raw: unknown, file = "config.json"): DecoderConfig {
-  const parsed = HuggingFaceConfig.safeParse(raw);
+  const parsed = HuggingFaceConfig.safeParse(raw, { error: inWords, reportInput: true });
   if (!parsed.success) {
-    const issue = parsed.error.issues[0]!;
+    const { path, message, input } = parsed.error.issues[0]!;
     throw new ConfigError({
-      at: [file, ...(issue.path.length > 0 ? [issue.path.join(".")] : [])].join(": "),
-      need: issue.message,
+      at: [file, ...(path.length > 0 ? [path.join(".")] : [])].join(": "),
+      ...(typeof input === "object" && input !== null ? {} : { got: input }),
+      need: message,
     });
   }
   const config = parsed.data;
@@ -110,6 +116,15 @@ export function parseDecoderConfig(raw: unknown, file = "config.json"): DecoderC
   };
 }
 
+const KINDS: Readonly<Record<string, string>> = { int: "a whole number", object: "a JSON object" };
+
+/** What a value must be, where a key says no more of itself. */
+function inWords(issue: z.core.$ZodRawIssue): string | undefined {
+  if (issue.code === "invalid_type") return KINDS[issue.expected] ?? `a ${issue.expected}`;
+  if (issue.code === "too_small") return `${issue.inclusive ? "at least" : "more than"} ${issue.minimum}`;
+  return issue.code === "too_big" ? `at most ${issue.maximum}` : undefined;
+}
+
 const idList = (ids: number | readonly number[] | null | undefined): number[] => [ids ?? []].flat();
 
 /** null: plain RoPE. @throws ConfigError for a kind that the decoder does not compute */
@@ -118,7 +133,7 @@ function ropeScalingOf(config: z.infer<typeof HuggingFaceConfig>, file: string):
   const given = (config.rope_scaling ?? config.rope_parameters ?? {}) as Record<string, unknown>;
   const type = given.rope_type ?? given.type ?? "default"; // older files say `type`
   if (type === "default") return null;
-  const parsed = RopeScaling.safeParse({ ...given, rope_type: type });
+  const parsed = RopeScaling.safeParse({ ...given, rope_type: type }, { error: inWords });
   if (parsed.success) return parsed.data;
   const issue = parsed.error.issues[0]!;
   if (issue.path[0] === "rope_type")
@@ -138,6 +153,15 @@ function refuseUnsupported(
   if (config.use_sliding_window) refuse("use_sliding_window", true, "false (full attention)");
   if (config.attention_bias && modelType !== "qwen2")
     refuse("attention_bias", true, "false for this model_type");
+  if (config.mlp_bias) refuse("mlp_bias", true, "false");
+  const rotated = config.partial_rotary_factor ?? 1;
+  if (rotated !== 1) refuse("partial_rotary_factor", rotated, "1 (RoPE turns every pair)");
+  if (config.quantization_config != null)
+    throw new ConfigError({
+      at: `${file}: quantization_config`,
+      need: "weights that are not quantised",
+      fix: "Fetch the model as it was published in float32, bfloat16 or float16.",
+    });
   const heads = config.num_attention_heads;
   const keyValueHeads = config.num_key_value_heads ?? heads;
   if (heads % keyValueHeads !== 0) refuse("num_key_value_heads", keyValueHeads, `a divisor of ${heads}`);
@@ -164,9 +188,7 @@ export function readDecoderConfig(folder: string): DecoderConfig {
   }
 }
 
-const GenerationConfig = z.looseObject({
-  eos_token_id: z.union([z.int(), z.array(z.int())]).nullish(),
-});
+const GenerationConfig = z.looseObject({ eos_token_id: TokenIds.nullish() });
 
 /** Ids at which published models say that a turn ends, beyond those of config.json; the file may be absent. */
 function generationStopIds(folder: string): number[] {

@@ -61,6 +61,13 @@ export function openPolicy(path: string): OpenedPolicy {
       fix: "The tokenizer belongs to another model.",
     });
   }
+  if (config.stopIds.length > 0 && config.stopIds.every((id) => id >= tokenizer.vocabulary)) {
+    throw new ConfigError({
+      at: join(folder, "tokenizer.json"),
+      need: `a token of id ${config.stopIds[0]}, the eos_token_id of config.json, but its ids end at ${tokenizer.vocabulary - 1}`,
+      fix: "The tokenizer belongs to another model.",
+    });
+  }
   return { folder, config, tokenizer, source: openWeights(path) };
 }
 

@@ -23,6 +23,7 @@ export interface PolicyTokenizer {
   promptIds(messages: readonly ChatMessage[]): number[];
   /** Ids that end the policy's turn, by the tokenizer's own eos_token. */
   readonly stopIds: readonly number[];
+  /** Every id is below it. */
   readonly vocabulary: number;
 }
 
@@ -90,9 +91,16 @@ export function createTokenizer(
       tokenizer.decode([id], { skip_special_tokens: false, clean_up_tokenization_spaces: false }),
     promptIds: (messages) => encode(render(messages)),
     stopIds: eosId === undefined ? [] : [eosId],
-    vocabulary: tokenizer.get_vocab().size,
+    vocabulary: highestId(tokenizer) + 1,
   };
 }
+
+/** Ids may have gaps, so it is not how many there are. */
+const highestId = (tokenizer: Tokenizer): number => {
+  let highest = -1;
+  for (const id of tokenizer.get_vocab().values()) highest = Math.max(highest, id);
+  return highest;
+};
 
 function openTokenizer(
   tokenizerJson: Record<string, unknown>,

@@ -18,8 +18,15 @@ export function weightPlaces(folder: string, config: DecoderConfig): WeightPlace
   const single = join(folder, "model.safetensors");
   const file = existsSync(single) || !existsSync(index) ? single : index;
   if (!existsSync(file))
-    throw new ConfigError({ at: file, need: "the weights of the policy in safetensors format" });
+    throw new ConfigError({
+      at: file,
+      need: "the weights of the policy in safetensors format",
+      ...(existsSync(join(folder, "pytorch_model.bin"))
+        ? { fix: "pytorch_model.bin is another: transformers saves it anew with save_pretrained." }
+        : {}),
+    });
   const found = modelTensorPlaces(folder);
+  refuseOthers(file, found.keys(), config);
   return Object.fromEntries(
     Object.entries(parameterShapes(config)).map(([name, shape]) => {
       const place = found.get(name);
@@ -33,6 +40,22 @@ export function weightPlaces(folder: string, config: DecoderConfig): WeightPlace
       return [name, place];
     }),
   );
+}
+
+/** What tools leave in a file beside the weights; the decoder computes it itself. */
+const COMPUTED = /\.rotary_emb\.inv_freq$/;
+
+/** @throws ConfigError for a tensor of the decoder that it does not compute with: left out, it would be another policy */
+function refuseOthers(file: string, names: Iterable<string>, config: DecoderConfig): void {
+  const known = parameterShapes(config);
+  for (const name of names) {
+    if (!name.startsWith("model.") || known[name] !== undefined || COMPUTED.test(name)) continue;
+    throw new ConfigError({
+      at: `${file}: ${name}`,
+      need: "no tensor but those of a decoder as config.json describes it: this one would be left out",
+      fix: "config.json is of another model, or the model computes more than can be done here.",
+    });
+  }
 }
 
 /** All weights in memory. */

@@ -26,13 +26,27 @@ test.each([
     change: { rope_scaling: { type: "yarn" } },
     says: 'config.json: rope_scaling.rope_type: need default, linear or llama3, got "yarn".',
   },
-  { change: { rope_scaling: { type: "linear" } }, says: "config.json: rope_scaling.factor: need " },
+  { change: { rope_scaling: { type: "linear" } }, says: "config.json: rope_scaling.factor: need a number." },
   {
     change: { num_key_value_heads: 3 },
     says: "config.json: num_key_value_heads: need a divisor of 8, got 3.",
   },
-  { change: { hidden_size: -1 }, says: "config.json: hidden_size: need " },
-  { change: { num_hidden_layers: 1e9 }, says: "config.json: num_hidden_layers: need " },
+  { change: { hidden_size: -1 }, says: "config.json: hidden_size: need more than 0, got -1." },
+  {
+    change: { num_hidden_layers: 1e9 },
+    says: "config.json: num_hidden_layers: need at most 4096, got 1000000000.",
+  },
+  { change: { vocab_size: "250" }, says: 'config.json: vocab_size: need a number, got "250".' },
+  {
+    change: { eos_token_id: "</s>" },
+    says: 'config.json: eos_token_id: need an id or a list of ids, got "</s>".',
+  },
+  { change: { mlp_bias: true }, says: "config.json: mlp_bias: need false, got true." },
+  { change: { partial_rotary_factor: 0.5 }, says: "config.json: partial_rotary_factor: need 1 " },
+  {
+    change: { quantization_config: { quant_method: "gptq" } },
+    says: "config.json: quantization_config: need weights that are not quantised.",
+  },
   { change: { hidden_act: "gelu" }, says: 'config.json: hidden_act: need silu, got "gelu".' },
 ])("$change is refused with the reason", ({ change, says }) => {
   const read = (): unknown => parseDecoderConfig({ ...small, ...change });

@@ -135,6 +135,36 @@ describe("a policy folder is refused, saying what is wrong", () => {
     );
   });
 
+  test.each(["model.layers.1.mlp.gate_proj.bias", "model.layers.2.mlp.gate_proj.weight"])(
+    "with %s, which the decoder of its config.json has not",
+    async (name) => {
+      const tensors = namedTensors(weights, config);
+      const more = { dtype: "F32" as const, shape: [2], data: new Float32Array(2) };
+      const harmless = ["model.layers.0.self_attn.rotary_emb.inv_freq", "v_head.weight"];
+      const file = join(folder, "model.safetensors");
+      await writeSafetensors(file, new Map([...tensors, ...harmless.map((each) => [each, more] as const)]));
+      expect(readPolicy(folder).weights).toEqual(weights);
+      await writeSafetensors(file, new Map([...tensors, [name, more]]));
+      expect(refusal(() => readPolicy(folder))).toContain(`${file}: ${name}: need no tensor but those of`);
+    },
+  );
+
+  test("with a Git LFS pointer in place of its weights", () => {
+    const file = join(folder, "model.safetensors");
+    writeFileSync(file, "version https://git-lfs.github.com/spec/v1\noid sha256:0\nsize 1\n");
+    expect(refusal(() => readPolicy(folder))).toContain(
+      `${file}: need a safetensors file, but it is a Git LFS`,
+    );
+  });
+
+  test("with a tokenizer that ends before the token that ends a turn", async () => {
+    const other = parseDecoderConfig({ ...shape, vocab_size: 400, eos_token_id: [350, 399] });
+    await writePolicy(folder, other, initialWeights(other, 0), folder);
+    expect(refusal(() => readPolicy(folder))).toBe(
+      `${join(folder, "tokenizer.json")}: need a token of id 350, the eos_token_id of config.json, but its ids end at ${vocabulary - 1}. The tokenizer belongs to another model.`,
+    );
+  });
+
   test("with weights that are cut off", () => {
     const file = join(folder, "model.safetensors");
     writeFileSync(file, readFileSync(file).subarray(0, -5));
