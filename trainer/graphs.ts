@@ -14,7 +14,7 @@ import { tokenLogProbs, topIndices } from "./log-probs.js";
 import { lossSpecs, teacherSpecs, viewed, viewSpecs } from "./loss-inputs.js";
 import type { ObjectiveConfig } from "./objective-config.js";
 import { hasTeacher } from "./objective-config.js";
-import { optimizerSpecs, optimizerStep } from "./optimizer.js";
+import { optimizerSpecs, optimizerStep, squaredNorm } from "./optimizer.js";
 import type { OptimizerConfig } from "./optimizer-config.js";
 import type { PaddedRows } from "./pack-batch.js";
 import { logitsAt, type TrainableModel } from "./trainable-model.js";
@@ -69,6 +69,8 @@ export interface Graphs {
   zeros(shape: readonly number[]): Promise<CompiledFunction>;
   /** Sum of two sets of gradients. */
   accumulate(): Promise<CompiledFunction>;
+  /** `norm` of all parameters' `gradients/` or `weights/`. */
+  norm(kind: "gradients" | "weights"): Promise<CompiledFunction>;
   /** One optimizer step. */
   apply(): Promise<CompiledFunction>;
   dispose(): Promise<void>;
@@ -187,6 +189,13 @@ export function createGraphs(options: GraphOptions): Graphs {
           ),
           { ...common, name, keepOnDevice: gradientNames },
         ),
+      ),
+    norm: (kind) =>
+      once("norm", kind, (name) =>
+        compile((inputs) => ({ norm: tf.sqrt(squaredNorm(Object.values(inputs))) }), parameters(kind), {
+          ...common,
+          name,
+        }),
       ),
     apply: () =>
       once("apply", 0, (name) => {

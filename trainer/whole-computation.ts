@@ -2,6 +2,7 @@
 import type { CompiledFunction, Value } from "../tensor/index.js";
 import type { Applied, ApplyRequest, Computation, Values, WeightsCopy } from "./computation.js";
 import { createGraphs, type GraphOptions, type Graphs, shapeOf } from "./graphs.js";
+import { hostStep, type NormOf, stepsOnHost } from "./host-step.js";
 import { disposeAll, hostArray } from "./learner-state.js";
 import { tokenArrays } from "./loss-inputs.js";
 import { hasTeacher, type ObjectiveConfig } from "./objective-config.js";
@@ -13,13 +14,22 @@ import { addMicrobatch, type MetricSums } from "./update-metrics.js";
 export function wholeComputation(options: GraphOptions): Computation {
   const graphs = createGraphs(options);
   const { objective } = options;
+  const norm: NormOf = async (kind, values) => {
+    const graph = await graphs.norm(kind);
+    const outputs = await graph.run(
+      Object.fromEntries(Object.keys(graph.inputs).map((key) => [key, values[key]!])),
+    );
+    return (outputs.norm as Float32Array)[0]!;
+  };
+  const isEager = options.compile.provider === "tensorflow"; // whose values stay on its device
+  const host = stepsOnHost(options) && !isEager ? hostStep(options, norm) : null;
   return {
     score: (copy, microbatch, values) => scoreUnder(copy, microbatch, values, graphs),
     gradients: (microbatches, values, old, sums) =>
       accumulateGradients(microbatches, values, old, sums, objective, graphs),
-    apply: (request) => applyStep(request, graphs),
-    lend: () => {}, // every step makes new values
-    adopt: () => {},
+    apply: (request) => (host === null ? applyStep(request, graphs) : host.apply(request)),
+    lend: (values) => host?.lend(values),
+    adopt: (values) => host?.adopt(values),
     tidy: () => {},
     dispose: () => graphs.dispose(),
   };

@@ -2,8 +2,10 @@ import "@tensorflow/tfjs-backend-cpu";
 import * as tf from "@tensorflow/tfjs-core";
 import { expect, test } from "vitest";
 import { randomStream } from "../../core/index.js";
+import { compile } from "../../tensor/index.js";
+import { adamwInPlace } from "../../trainer/host-adamw.js";
+import { hostStep } from "../../trainer/host-step.js";
 import { ObjectiveConfig, OptimizerConfig } from "../../trainer/index.js";
-import { hostStep } from "../../trainer/layered/host-step.js";
 import { optimizerSpecs, optimizerStep, stepScalars } from "../../trainer/optimizer.js";
 import { expectClose } from "./vectors.js";
 
@@ -65,6 +67,36 @@ test.each([0.5, null])(
     }
   },
 );
+
+test("each element has the bits that the compiled graph gives it, in blocks and after the last of them", async () => {
+  const { optimizer } = optionsOf({ lr: 0.01, weight_decay: 0.1, clip_norm: null }, "sdpo");
+  const sizes = { matrix: [2, 4099] }; // two blocks and six elements
+  const graph = await compile(
+    (inputs) => optimizerStep(inputs, optimizer, sizes, true),
+    optimizerSpecs(optimizer, sizes, true),
+    { provider: "cpu", threads: 1 },
+  );
+  const given = (kind: string): Float32Array => normals(sizes.matrix, kind === "moment1" ? 0.1 : 1);
+  const [weights, gradients, moment1, teacher] = ["weights", "gradients", "moment1", "teacher"].map(
+    given,
+  ) as [Float32Array, Float32Array, Float32Array, Float32Array];
+  const arrays = { weights, gradients, moment1, moment2: given("moment2").map(Math.abs), teacher };
+  const scalars = stepScalars(optimizer, 0.7, 3, 0.2);
+  const feeds = Object.fromEntries(
+    Object.keys(graph.inputs).map((key) => {
+      const kind = key.split("/")[0] as keyof typeof arrays & keyof typeof scalars;
+      return [key, arrays[kind] ?? Float32Array.of(scalars[kind])];
+    }),
+  );
+  const { weight_norm, ...want } = await graph.run(feeds);
+  const { adamw_lr: lr, correction1, correction2, teacher_rate: teacherRate } = scalars;
+  const own = { lr, correction1, correction2, teacherRate, betas: optimizer.betas, clip: 1, decay: 0.1 };
+  const squares = adamwInPlace(arrays, own, true);
+  for (const kind of ["weights", "moment1", "moment2", "teacher"] as const)
+    expect(arrays[kind], kind).toEqual(want[`${kind}/matrix`]);
+  expectClose([Math.sqrt(squares)], [...(weight_norm as Float32Array)], 1e-6);
+  await graph.dispose();
+});
 
 test.each([
   { name: "a gradient is NaN", poison: { "gradients/norm": Number.NaN }, lr: 0.01 },

@@ -6,6 +6,7 @@
 import { collectGarbage, currentDryRun, isFileTensor, type Value } from "../../tensor/index.js";
 import type { Computation, Values } from "../computation.js";
 import type { GraphOptions } from "../graphs.js";
+import { hostStep, stepsOnHost } from "../host-step.js";
 import { disposeAll } from "../learner-state.js";
 import type { Microbatch } from "../pack-batch.js";
 import { addMicrobatch } from "../update-metrics.js";
@@ -13,7 +14,6 @@ import { layerFunctions } from "./functions.js";
 import type { GradientSums } from "./gradient-sums.js";
 import { lossChunks, scoreChunks } from "./head-chunks.js";
 import { type HeadFunctions, headFunctions } from "./head-functions.js";
-import { hostStep, stepsOnHost } from "./host-step.js";
 import { applyParts, optimizerParts } from "./optimizer-parts.js";
 import { policyParts } from "./part-weights.js";
 import { backwardPass, forwardPass, type Layers } from "./passes.js";

@@ -1,10 +1,7 @@
 /** One optimizer step of a state in host memory: AdamW in the arrays themselves. */
-import { currentDryRun, type DryRun, type Value } from "../../tensor/index.js";
-import type { Applied, ApplyRequest, Values } from "../computation.js";
-import type { GraphOptions } from "../graphs.js";
-import { disposeAll, hostArray } from "../learner-state.js";
-import { hasTeacher } from "../objective-config.js";
-import { decayOf, type Shapes } from "../optimizer.js";
+import { currentDryRun, type DryRun, type Value } from "../tensor/index.js";
+import type { Applied, ApplyRequest, Values } from "./computation.js";
+import type { GraphOptions } from "./graphs.js";
 import {
   type AdamwArrays,
   type AdamwBounds,
@@ -15,6 +12,9 @@ import {
   largestOf,
   sumOfSquares,
 } from "./host-adamw.js";
+import { disposeAll, hostArray } from "./learner-state.js";
+import { hasTeacher } from "./objective-config.js";
+import { decayOf, type Shapes } from "./optimizer.js";
 
 /** Steps a state, and knows which of its arrays it may write to. */
 export interface HostStep {
@@ -30,6 +30,16 @@ export interface HostStep {
 export const stepsOnHost = ({ optimizer, compile }: GraphOptions): boolean =>
   optimizer.type === "adamw" && compile.provider !== "webgpu";
 
+/**
+ * Norm of all parameters' `gradients/` or `weights/`.
+ * @param squares - sums of their squares by parameter, where they are known
+ */
+export type NormOf = (
+  kind: "gradients" | "weights",
+  values: Values,
+  squares?: readonly number[],
+) => Promise<number>;
+
 type Kind = "weights" | "moment1" | "moment2" | "teacher";
 
 /** One parameter before a step. */
@@ -41,7 +51,8 @@ interface Parameter {
   readonly bounds: AdamwBounds;
 }
 
-export function hostStep(options: GraphOptions): HostStep {
+/** @param norm - default: summed here, in doubles */
+export function hostStep(options: GraphOptions, norm: NormOf = normHere): HostStep {
   const { shapes } = options.model;
   const kinds: Kind[] = ["weights", "moment1", "moment2"];
   if (hasTeacher(options.objective)) kinds.push("teacher");
@@ -71,10 +82,9 @@ export function hostStep(options: GraphOptions): HostStep {
         disposeAll(Object.values(gradients));
         return { values: next, gradNorm: 0, weightNorm: 0 };
       }
-      const squares = await gradientSquares(gradients, shapes);
-      const gradNorm = normOf([...squares.values()]);
+      const gradNorm = await norm("gradients", gradients);
       if (!Number.isFinite(gradNorm)) return { values, gradNorm, weightNorm: Number.NaN };
-      const before = await parametersOf({ values, gradients, scalars }, squares, options, known);
+      const before = await parametersOf({ values, gradients, scalars }, gradNorm, options, known);
       if (!isSurelyFinite(before)) {
         const weightNorm = normOf(before.map((own) => adamwInPlace(own.arrays, own.scalars, false)));
         if (!Number.isFinite(weightNorm)) return { values, gradNorm, weightNorm };
@@ -87,7 +97,7 @@ export function hostStep(options: GraphOptions): HostStep {
         known.set(next[`weights/${name}`]!, { ...bounds, weights: Math.sqrt(newSquares) });
         stepped.push(newSquares);
       }
-      return { values: next, gradNorm, weightNorm: normOf(stepped) };
+      return { values: next, gradNorm, weightNorm: await norm("weights", next, stepped) };
     },
     lend: (values) => {
       for (const value of values) own.delete(value);
@@ -105,6 +115,12 @@ function normOf(squares: readonly number[]): number {
   return sum <= LARGEST ? Math.sqrt(sum) : Number.isNaN(sum) ? Number.NaN : Number.POSITIVE_INFINITY;
 }
 
+/** As `clipFactor` of the graph: each op rounded to float32. */
+function clipFactor(gradNorm: number, clipNorm: number): number {
+  const { fround } = Math;
+  return Math.min(fround(fround(clipNorm) / fround(fround(gradNorm) + fround(1e-6))), 1);
+}
+
 const sizeOf = (shape: readonly number[]): number => shape.reduce((a, b) => a * b, 1);
 
 function copyOf(value: Value, shape: readonly number[]): Value {
@@ -114,21 +130,26 @@ function copyOf(value: Value, shape: readonly number[]): Value {
   return data.slice();
 }
 
-async function gradientSquares(gradients: Values, shapes: Shapes): Promise<Map<string, number>> {
-  const squares = new Map<string, number>();
-  for (const name of Object.keys(shapes))
-    squares.set(name, sumOfSquares((await hostArray(gradients[`gradients/${name}`]!)) as Float32Array));
-  return squares;
+async function normHere(
+  kind: "gradients" | "weights",
+  values: Values,
+  squares: readonly number[] = [],
+): Promise<number> {
+  if (squares.length > 0) return normOf(squares);
+  const sums: number[] = [];
+  for (const [key, value] of Object.entries(values))
+    if (key.startsWith(`${kind}/`)) sums.push(sumOfSquares((await hostArray(value)) as Float32Array));
+  return normOf(sums);
 }
 
 async function parametersOf(
   { values, gradients, scalars }: Omit<ApplyRequest, "inPlace">,
-  squares: ReadonlyMap<string, number>,
+  gradNorm: number,
   { model, optimizer }: GraphOptions,
   known: WeakMap<Value, AdamwBounds>,
 ): Promise<Parameter[]> {
-  const gradNorm = normOf([...squares.values()]);
-  const clip = optimizer.clip_norm === null ? 1 : Math.min(optimizer.clip_norm / (gradNorm + 1e-6), 1);
+  const clip = optimizer.clip_norm === null ? 1 : clipFactor(gradNorm, optimizer.clip_norm);
+  const largest = 2 * gradNorm; // twice: it may have been summed in float32
   const parameters: Parameter[] = [];
   for (const [name, shape] of Object.entries(model.shapes)) {
     const read = async (key: string): Promise<Float32Array> =>
@@ -154,7 +175,7 @@ async function parametersOf(
       name,
       arrays,
       scalars: own,
-      bounds: boundsAfter(before, Math.sqrt(squares.get(name)!), own),
+      bounds: boundsAfter(before, largest, own),
     });
   }
   return parameters;
