@@ -115,8 +115,9 @@ export class SlotLoop {
   private async takeWeights(): Promise<void> {
     const weights = this.nextWeights;
     if (weights === null || this.waiting.length > 0 || this.hasLiveSlot()) return;
-    this.nextWeights = null;
     await this.cache.useWeights(weights);
+    // Only now: what failed is tried again, and nothing is drawn from a part of the old weights and a part of the new.
+    if (this.nextWeights === weights) this.nextWeights = null;
   }
 
   private mayPrefill(): boolean {

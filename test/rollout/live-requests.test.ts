@@ -1,5 +1,6 @@
 import { afterAll, describe, expect, test } from "vitest";
 import { type DecoderConfig, initialWeights, parseDecoderConfig } from "../../policy/index.js";
+import { createHostCache } from "../../rollout/host-cache.js";
 import {
   type Completion,
   type CompletionRequest,
@@ -8,6 +9,7 @@ import {
   type StartedRequest,
   type StreamedToken,
 } from "../../rollout/index.js";
+import { SlotLoop } from "../../rollout/slot-loop.js";
 import { liveSteps } from "../../rollout/step-graphs.js";
 
 const config: DecoderConfig = parseDecoderConfig({
@@ -32,6 +34,8 @@ const open = async (threads: number, slots: number): Promise<SamplingEngine> => 
   return engine;
 };
 
+type Starter = Pick<SamplingEngine, "start">;
+
 const request = (changes: Partial<CompletionRequest> = {}): CompletionRequest => ({
   randomKey: "live",
   promptIds: [1, 3, 5],
@@ -52,7 +56,7 @@ interface Heard {
 
 /** Starts a request; `done` when all its samples have ended, `heard` what it was told until now. */
 function follow(
-  engine: SamplingEngine,
+  engine: Starter,
   asked: CompletionRequest,
   onToken: (count: number, started: StartedRequest) => void = () => {},
 ): { started: StartedRequest; heard: Heard; done: Promise<Heard> } {
@@ -74,7 +78,7 @@ function follow(
   return { started: started!, heard, done };
 }
 
-const alone = async (engine: SamplingEngine, asked: CompletionRequest): Promise<Completion[]> => {
+const alone = async (engine: Starter, asked: CompletionRequest): Promise<Completion[]> => {
   const { completions } = await follow(engine, asked).done;
   return completions.sort((a, b) => a.sample - b.sample);
 };
@@ -212,6 +216,26 @@ describe.each([
     });
     await expect(endless.done).rejects.toThrow(/closed|ended/);
   });
+});
+
+test("weights that could not be taken over are taken over with the next request", async () => {
+  const shape = { slots: 4, promptLength: 4, cacheLength: 40 };
+  const cache = await createHostCache({ config, shape, provider: "cpu", threads: 1 });
+  let failures = 0;
+  const useWeights: typeof cache.useWeights = async (weights) => {
+    if (failures-- > 0) throw new Error("no memory for them");
+    await cache.useWeights(weights);
+  };
+  const loop = new SlotLoop({ ...cache, useWeights }, config, shape);
+  loop.setWeights(weightsOf(1));
+  const first = await alone(loop, request());
+  failures = 1;
+  loop.setWeights(weightsOf(2));
+  await expect(alone(loop, request())).rejects.toThrow("no memory for them");
+  const second = await alone(loop, request());
+  loop.setWeights(weightsOf(2));
+  expect([second, second]).toEqual([await alone(loop, request()), expect.not.arrayContaining(first)]);
+  await cache.dispose();
 });
 
 test("an id outside the vocabulary is refused before it reaches the others", async () => {
