@@ -49,37 +49,51 @@ export function decodingWeights(
   config: DecoderConfig,
   layout: WeightLayout = "rows",
 ): Record<string, tf.Tensor> {
+  const layers = Array.from({ length: config.layers }, (_, layer) =>
+    decodingLayer(weights, layer, config, layout),
+  );
+  return Object.assign(decodingEnds(weights, layout), ...layers) as Record<string, tf.Tensor>;
+}
+
+/** Of `decodingWeights`: the embedding and the head. */
+export const decodingEnds = (weights: Weights, layout: WeightLayout): Record<string, tf.Tensor> => {
+  const embedding = weights["model.embed_tokens.weight"]!;
+  const head = tf.mul(weights["lm_head.weight"] ?? embedding, weights["model.norm.weight"]!);
+  return { embedding, head: stored(head, layout) };
+};
+
+/** Of `decodingWeights`: one layer's. */
+export function decodingLayer(
+  weights: Weights,
+  layer: number,
+  config: DecoderConfig,
+  layout: WeightLayout,
+): Record<string, tf.Tensor> {
   const { heads, keyValueHeads, headDim } = config;
   const scale = 1 / Math.sqrt(headDim);
-  const at = (layer: number, name: string): tf.Tensor => weights[`model.layers.${layer}.${name}`]!;
-  const matrix = (layer: number, name: string): tf.Tensor =>
-    withAdapter(weights, `model.layers.${layer}.${name}`, config);
+  const at = (name: string): tf.Tensor => weights[`model.layers.${layer}.${name}`]!;
+  const matrix = (name: string): tf.Tensor => withAdapter(weights, `model.layers.${layer}.${name}`, config);
   const keep = (weight: tf.Tensor): tf.Tensor => stored(weight, layout);
-  const embedding = weights["model.embed_tokens.weight"]!;
-  const prepared: Record<string, tf.Tensor> = { embedding };
-  for (let layer = 0; layer < config.layers; layer++) {
-    // With a norm over each query the scale must come after it, else it would be divided out again.
-    const queryScale = config.queryKeyNorm ? 1 : scale;
-    const joined = (of: (name: string) => tf.Tensor): tf.Tensor =>
-      tf.concat([tf.mul(of("self_attn.q_proj"), queryScale), of("self_attn.k_proj"), of("self_attn.v_proj")]);
-    const matrices = joined((name) => matrix(layer, name));
-    prepared[`${layer}.qkv`] = keep(tf.mul(matrices, at(layer, "input_layernorm.weight")));
-    if (config.queryKeyValueBias) prepared[`${layer}.qkv_bias`] = joined((name) => at(layer, `${name}.bias`));
-    if (config.queryKeyNorm) {
-      const repeated = (name: string, count: number): tf.Tensor =>
-        tf.tile(tf.expandDims(at(layer, name), 0), [count, 1]);
-      prepared[`${layer}.query_key_norm`] = tf.concat([
-        tf.mul(repeated("self_attn.q_norm.weight", heads), scale),
-        repeated("self_attn.k_norm.weight", keyValueHeads),
-      ]);
-    }
-    const afterAttention = at(layer, "post_attention_layernorm.weight");
-    prepared[`${layer}.out`] = keep(matrix(layer, "self_attn.o_proj"));
-    prepared[`${layer}.gate`] = keep(tf.mul(matrix(layer, "mlp.gate_proj"), afterAttention));
-    prepared[`${layer}.up`] = keep(tf.mul(matrix(layer, "mlp.up_proj"), afterAttention));
-    prepared[`${layer}.down`] = keep(matrix(layer, "mlp.down_proj"));
+  const prepared: Record<string, tf.Tensor> = {};
+  // With a norm over each query the scale must come after it, else it would be divided out again.
+  const queryScale = config.queryKeyNorm ? 1 : scale;
+  const joined = (of: (name: string) => tf.Tensor): tf.Tensor =>
+    tf.concat([tf.mul(of("self_attn.q_proj"), queryScale), of("self_attn.k_proj"), of("self_attn.v_proj")]);
+  prepared[`${layer}.qkv`] = keep(tf.mul(joined(matrix), at("input_layernorm.weight")));
+  if (config.queryKeyValueBias) prepared[`${layer}.qkv_bias`] = joined((name) => at(`${name}.bias`));
+  if (config.queryKeyNorm) {
+    const repeated = (name: string, count: number): tf.Tensor =>
+      tf.tile(tf.expandDims(at(name), 0), [count, 1]);
+    prepared[`${layer}.query_key_norm`] = tf.concat([
+      tf.mul(repeated("self_attn.q_norm.weight", heads), scale),
+      repeated("self_attn.k_norm.weight", keyValueHeads),
+    ]);
   }
-  prepared.head = keep(tf.mul(weights["lm_head.weight"] ?? embedding, weights["model.norm.weight"]!));
+  const afterAttention = at("post_attention_layernorm.weight");
+  prepared[`${layer}.out`] = keep(matrix("self_attn.o_proj"));
+  prepared[`${layer}.gate`] = keep(tf.mul(matrix("mlp.gate_proj"), afterAttention));
+  prepared[`${layer}.up`] = keep(tf.mul(matrix("mlp.up_proj"), afterAttention));
+  prepared[`${layer}.down`] = keep(matrix("mlp.down_proj"));
   return prepared;
 }
 

@@ -5,7 +5,7 @@ export { writeChecksums } from "./checksums.js";
 export { chunkLogits, decodeChunk } from "./chunk-step.js";
 export type { DecoderConfig, ModelType } from "./config.js";
 export { huggingFaceConfig, parseDecoderConfig, readDecoderConfig } from "./config.js";
-export { decodeStep, decodingSpecs, decodingWeights } from "./decode-step.js";
+export { decodeStep, decodingEnds, decodingLayer, decodingSpecs, decodingWeights } from "./decode-step.js";
 export type { Attention, KeyValue, PositionTables, Weights } from "./decoder.js";
 export {
   causalAttention,

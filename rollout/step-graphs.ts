@@ -1,5 +1,5 @@
 /** The decoding step on cpu, compiled for few shapes. */
-import { decodingSpecs, type WeightLayout, weightSpecs } from "../policy/index.js";
+import { type WeightLayout, weightSpecs } from "../policy/index.js";
 import {
   type CompiledFunction,
   compile,
@@ -9,7 +9,6 @@ import {
 } from "../tensor/index.js";
 import {
   FEW_SLOTS,
-  layOutFunction,
   layoutFor,
   type Specs,
   standingStepFunction,
@@ -18,7 +17,8 @@ import {
   stepSpecs,
 } from "./decode-graphs.js";
 import { disposeGraphs, type KeptGraphs, keptGraph } from "./kept-graphs.js";
-import { type RunnerOptions, type RunnerShape, releaseAll } from "./key-value-cache.js";
+import type { RunnerOptions, RunnerShape } from "./key-value-cache.js";
+import { laidOutWeights } from "./laid-out-weights.js";
 
 /** Columns that a CPU multiplies at once: up to here a step of more slots takes hardly longer. */
 export const VECTOR = 16;
@@ -74,25 +74,18 @@ interface LaidOutGraphs extends Pick<StepGraphs, "run" | "dispose"> {
 }
 
 async function laidOutGraphs(runner: RunnerOptions, layout: WeightLayout): Promise<LaidOutGraphs> {
-  const { config, provider, threads } = runner;
+  const { config } = runner;
   const graphs = graphsByShape(runner, stepFunction(config, layout), (own) => stepSpecs(config, own, layout));
-  const layOut = await compile(layOutFunction(config, layout), weightSpecs(config), {
-    provider,
-    deterministic: true,
-    name: "lay out weights",
-    keepOnDevice: Object.keys(decodingSpecs(config, layout)),
-    ...(threads === undefined ? {} : { threads }),
-  });
+  const weights = await laidOutWeights(runner, layout);
   let laidOut: Values = {};
   return {
-    useWeights: async (weights) => {
-      releaseAll(laidOut);
-      laidOut = await layOut.run({ ...weights });
+    useWeights: async (next) => {
+      laidOut = {}; // or the old ones would stand beside the new
+      laidOut = await weights.layOut(next);
     },
     run: async (slots, length, feeds) => (await graphs.at(slots, length)).run({ ...laidOut, ...feeds }),
     dispose: async () => {
-      releaseAll(laidOut);
-      await layOut.dispose();
+      await weights.dispose();
       await graphs.dispose();
     },
   };
