@@ -3,7 +3,7 @@
  * processes: named by the content of their source, made under a lock, checked before they are used.
  */
 import { createHash } from "node:crypto";
-import { existsSync, readdirSync, rmSync } from "node:fs";
+import { existsSync, readdirSync, rmSync, statSync } from "node:fs";
 import { statfs } from "node:fs/promises";
 import { hostname } from "node:os";
 import { basename, join } from "node:path";
@@ -46,6 +46,8 @@ export const WidenedSource = z.strictObject({
 /** Room left on the disk beside the weights. */
 const SPARE_BYTES = 64 * 2 ** 20;
 const LOCK_POLL_MS = 200;
+/** A file that nothing was written to for so long is nobody's any more. */
+const IDLE_MS = 10 * 60_000;
 
 /** How far the widening is, in bytes written; and a sentence before something that may take long. */
 export interface WideningProgress {
@@ -86,14 +88,34 @@ export async function derivedPlaces(
   const release = await lockOf(`${folder}.lock`, how, progress);
   try {
     // Another process may have made it while this one waited.
-    return (await verified(folder, tensors)) ?? (await make(folder, files, tensors, how, progress));
+    const known = await verified(folder, tensors);
+    if (known !== null) return known;
+    makeFolder(folder);
+    removeLeftovers(folder, release !== null);
+    return await make(folder, files, tensors, how, progress);
   } finally {
-    release();
+    release?.();
   }
 }
 
-/** Waits for a process of this machine that is at it. One elsewhere cannot be watched: then both write, and the last wins. */
-async function lockOf(path: string, { doing }: Derivation, { note }: WideningProgress): Promise<() => void> {
+/** What a process that was killed left; without the lock, what another may be writing stays. */
+function removeLeftovers(folder: string, isLocked: boolean): void {
+  for (const name of readdirSync(folder).filter((each) => each.endsWith(".tmp"))) {
+    const file = join(folder, name);
+    if (isLocked || Date.now() - (statSync(file, { throwIfNoEntry: false })?.mtimeMs ?? 0) > IDLE_MS)
+      rmSync(file, { force: true });
+  }
+}
+
+/**
+ * Waits for a process of this machine that is at it. One elsewhere cannot be watched: then both write, and the last wins.
+ * @returns lets the lock go; null where another machine holds it
+ */
+async function lockOf(
+  path: string,
+  { doing }: Derivation,
+  { note }: WideningProgress,
+): Promise<(() => void) | null> {
   for (let isNoted = false; ; isNoted = true) {
     let attempt: ReturnType<typeof tryLock>;
     try {
@@ -102,7 +124,7 @@ async function lockOf(path: string, { doing }: Derivation, { note }: WideningPro
       throw cacheError(path, `a file that can be written (${(cause as Error).message})`, cause);
     }
     if ("release" in attempt) return attempt.release;
-    if (attempt.holder.host !== hostname()) return () => {};
+    if (attempt.holder.host !== hostname()) return null;
     if (!isNoted) note(`process ${attempt.holder.pid} is ${doing} the same weights: waiting for it`);
     await sleep(LOCK_POLL_MS);
   }
@@ -143,9 +165,6 @@ async function make(
   { line }: Derivation,
   { note, wrote }: WideningProgress,
 ): Promise<WeightPlaces> {
-  makeFolder(folder);
-  // Of a process that was killed: the lock is ours.
-  for (const name of readdirSync(folder)) if (name.endsWith(".tmp")) rmSync(join(folder, name));
   let total = 0;
   for (const { shape, dtype } of tensors.values()) total += elementCount(shape) * bytesPerElement(dtype);
   const { bavail, bsize } = await statfs(folder);

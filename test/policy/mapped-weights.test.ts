@@ -224,6 +224,19 @@ describe("weights published in 16 bits", () => {
   });
 });
 
+test("what a process on another machine is writing is left to it; what one that was killed there left is not", async () => {
+  const source = await places("BF16");
+  await values(source);
+  const [entry] = cacheEntries();
+  rmSync(join(entry!.folder, "source.json"));
+  const started = { pid: 1, started: "1", host: "elsewhere" };
+  writeFileSync(`${entry!.folder}.lock`, JSON.stringify(started));
+  for (const name of ["writing.tmp", "killed.tmp"]) writeFileSync(join(entry!.folder, name), "");
+  utimesSync(join(entry!.folder, "killed.tmp"), 1, 1);
+  expect(await values(source)).toEqual(hostWeights(source));
+  expect(readdirSync(entry!.folder).sort()).toEqual(["model.safetensors", "source.json", "writing.tmp"]);
+});
+
 describe("a cache that cannot be written", () => {
   test("because a file is in its place is one clear error", async () => {
     const source = await places("BF16");
