@@ -15,6 +15,7 @@ import {
 import { disposeAll, hostArray } from "./learner-state.js";
 import { hasTeacher } from "./objective-config.js";
 import { decayOf, type Shapes } from "./optimizer.js";
+import type { OptimizerConfig } from "./optimizer-config.js";
 
 /** Steps a state, and knows which of its arrays it may write to. */
 export interface HostStep {
@@ -46,6 +47,7 @@ type Kind = "weights" | "moment1" | "moment2" | "teacher";
 interface Parameter {
   readonly name: string;
   readonly arrays: AdamwArrays;
+  readonly size: number;
   readonly scalars: AdamwScalars;
   /** Of what the step will make of it. */
   readonly bounds: AdamwBounds;
@@ -110,7 +112,7 @@ export function hostStep(options: GraphOptions, norm: NormOf = normHere): HostSt
 }
 
 /** As a sum in float32 would have it: beyond that range it is Infinity. */
-function normOf(squares: readonly number[]): number {
+export function normOf(squares: readonly number[]): number {
   const sum = squares.reduce((a, b) => a + b, 0);
   return sum <= LARGEST ? Math.sqrt(sum) : Number.isNaN(sum) ? Number.NaN : Number.POSITIVE_INFINITY;
 }
@@ -121,7 +123,7 @@ function clipFactor(gradNorm: number, clipNorm: number): number {
   return Math.min(fround(fround(clipNorm) / fround(fround(gradNorm) + fround(1e-6))), 1);
 }
 
-const sizeOf = (shape: readonly number[]): number => shape.reduce((a, b) => a * b, 1);
+export const sizeOf = (shape: readonly number[]): number => shape.reduce((a, b) => a * b, 1);
 
 function copyOf(value: Value, shape: readonly number[]): Value {
   const dry = currentDryRun();
@@ -142,13 +144,30 @@ async function normHere(
   return normOf(sums);
 }
 
+/** @param given - see `stepScalars` */
+export function scalarsOf(
+  optimizer: OptimizerConfig,
+  shape: readonly number[],
+  given: Readonly<Record<string, number>>,
+  gradNorm: number,
+): AdamwScalars {
+  return {
+    lr: given.adamw_lr!,
+    betas: optimizer.betas,
+    correction1: given.correction1!,
+    correction2: given.correction2!,
+    clip: optimizer.clip_norm === null ? 1 : clipFactor(gradNorm, optimizer.clip_norm),
+    decay: decayOf(optimizer, shape),
+    teacherRate: given.teacher_rate ?? 0,
+  };
+}
+
 async function parametersOf(
   { values, gradients, scalars }: Omit<ApplyRequest, "inPlace">,
   gradNorm: number,
   { model, optimizer }: GraphOptions,
   known: WeakMap<Value, AdamwBounds>,
 ): Promise<Parameter[]> {
-  const clip = optimizer.clip_norm === null ? 1 : clipFactor(gradNorm, optimizer.clip_norm);
   const largest = 2 * gradNorm; // twice: it may have been summed in float32
   const parameters: Parameter[] = [];
   for (const [name, shape] of Object.entries(model.shapes)) {
@@ -161,19 +180,12 @@ async function parametersOf(
       moment2: await read(`moment2/${name}`),
       teacher: values[`teacher/${name}`] === undefined ? null : await read(`teacher/${name}`),
     };
-    const own: AdamwScalars = {
-      lr: scalars.adamw_lr!,
-      betas: optimizer.betas,
-      correction1: scalars.correction1!,
-      correction2: scalars.correction2!,
-      clip,
-      decay: decayOf(optimizer, shape),
-      teacherRate: scalars.teacher_rate ?? 0,
-    };
+    const own = scalarsOf(optimizer, shape, scalars, gradNorm);
     const before = known.get(values[`weights/${name}`]!) ?? boundsOf(arrays);
     parameters.push({
       name,
       arrays,
+      size: sizeOf(shape),
       scalars: own,
       bounds: boundsAfter(before, largest, own),
     });
@@ -181,16 +193,18 @@ async function parametersOf(
   return parameters;
 }
 
-const boundsOf = ({ weights, moment1, moment2 }: AdamwArrays): AdamwBounds => ({
+export const boundsOf = ({ weights, moment1, moment2 }: AdamwArrays): AdamwBounds => ({
   weights: largestOf(weights),
   moment1: largestOf(moment1),
   moment2: largestOf(moment2),
 });
 
-/** Told from bounds alone; a step that is not sure to be finite has to be tried. */
-const isSurelyFinite = (parameters: readonly Parameter[]): boolean =>
-  parameters.reduce((sum, { arrays, bounds }) => sum + arrays.weights.length * bounds.weights ** 2, 0) <=
-    LARGEST && parameters.every(({ bounds }) => bounds.moment1 <= LARGEST && bounds.moment2 <= LARGEST);
+/** Told from bounds of each parameter's elements alone; a step that is not sure to be finite has to be tried. */
+export const isSurelyFinite = (
+  parameters: readonly { readonly size: number; readonly bounds: AdamwBounds }[],
+): boolean =>
+  parameters.reduce((sum, { size, bounds }) => sum + size * bounds.weights ** 2, 0) <= LARGEST &&
+  parameters.every(({ bounds }) => bounds.moment1 <= LARGEST && bounds.moment2 <= LARGEST);
 
 /** Bytes that a step moves: gradients read for their norm, then all read and the state written. */
 function sweepDry(dry: DryRun, shapes: Shapes, kinds: number): Promise<void> {

@@ -11,6 +11,7 @@ export {
   type PolicyGradientInputs,
   policyGradientLoss,
 } from "./eager-losses.js";
+export { UNCOLLECTED_BYTES } from "./layered/offloaded-step.js";
 export {
   createLearner,
   type Learner,
@@ -33,6 +34,7 @@ export {
   SftConfig,
 } from "./objective-config.js";
 export { AdamwConfig, MuonConfig, OptimizerConfig } from "./optimizer-config.js";
+export { isOffloaded } from "./place-state.js";
 export {
   loadRewardFunction,
   type RewardFunction,

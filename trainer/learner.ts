@@ -20,7 +20,7 @@ import { hasTeacher, type ObjectiveConfig } from "./objective-config.js";
 import { sampleWeights } from "./objective-parts.js";
 import { stepScalars } from "./optimizer.js";
 import { type Microbatch, packBatch } from "./pack-batch.js";
-import { placedState } from "./place-state.js";
+import { isOffloaded, placedState } from "./place-state.js";
 import type { TrainableModel } from "./trainable-model.js";
 import { type MetricSums, metricsOf, noSums, type UpdateMetrics } from "./update-metrics.js";
 import { wholeComputation } from "./whole-computation.js";
@@ -71,6 +71,7 @@ export function createLearner({ weights, ...options }: LearnerOptions): Learner 
     withTeacher: hasTeacher(objective),
     withReference: "kl_coefficient" in objective && objective.kl_coefficient > 0,
   };
+  checkOffload(options);
   checkFrozen(options);
   const computation = isLayered(options) ? layeredComputation(options) : wholeComputation(options);
   let state = initialState(weights, parts);
@@ -81,7 +82,7 @@ export function createLearner({ weights, ...options }: LearnerOptions): Learner 
   };
   const place = async (): Promise<void> => {
     checkState();
-    state = await placedState(state, stateShapes(parts), options.compile.provider);
+    state = await placedState(state, stateShapes(parts), options);
   };
   return {
     update: async ({ samples }) => {
@@ -127,6 +128,17 @@ export function createLearner({ weights, ...options }: LearnerOptions): Learner 
 /** Of the values that a learner makes for itself, whose beginning is zeros. */
 const isMoment = (key: string): boolean => key.startsWith("moment");
 
+/** @throws ConfigError when one graph of everything is asked for, which needs the whole state where it computes */
+function checkOffload(options: GraphOptions): void {
+  if (!isOffloaded(options) || options.optimizer.recompute !== "none") return;
+  throw new ConfigError({
+    at: "optimizer.recompute",
+    got: "none",
+    need: "layers or auto with optimizer.offload",
+    fix: "Without offload everything is on the device: --set optimizer.offload=false.",
+  });
+}
+
 /** @throws ConfigError when a frozen parameter is missing or of another size */
 function checkFrozen({ model, frozen = {} }: GraphOptions): void {
   for (const [name, shape] of Object.entries(model.frozenShapes ?? {})) {
@@ -146,7 +158,9 @@ const FINE_FROM = 16e6;
 const parameterCount = ({ shapes, frozenShapes = {} }: TrainableModel): number =>
   Object.values({ ...shapes, ...frozenShapes }).reduce((sum, shape) => sum + product(shape), 0);
 
-function isLayered({ optimizer, model }: GraphOptions): boolean {
+function isLayered(options: GraphOptions): boolean {
+  const { optimizer, model } = options;
+  if (isOffloaded(options)) return true;
   return optimizer.recompute === "auto"
     ? parameterCount(model) >= LAYERED_FROM
     : optimizer.recompute === "layers";

@@ -57,6 +57,13 @@ export const AdamwConfig = z
     type: z.literal("adamw"),
     lr: z.number().positive().default(5e-4).describe("Peak learning rate."),
     betas,
+    offload: z
+      .boolean()
+      .default(false)
+      .describe(
+        "On webgpu: moments, self-teacher and KL reference stay in host memory, and AdamW is taken there. For a policy that " +
+          "would not fit otherwise: it costs time. Implies recompute: layers or auto. Elsewhere they are in host memory anyway.",
+      ),
     ...shared,
   })
   .describe("AdamW, arXiv 1711.05101.");

@@ -45,10 +45,9 @@ export interface ModelParts {
   };
   /** ids [B, T] int32 -> [B * T, D]. */
   embed(weights: TensorMap, ids: tf.Tensor2D): tf.Tensor2D;
-  /** Tables that every layer reads, for rows of one length: their elements, and their shapes. */
-  tables(
-    length: number,
-  ): Record<keyof PositionTables<unknown>, { data: Float32Array; shape: readonly number[] }>;
+  /** Tables that every layer reads, for rows of one length. */
+  tables(length: number): PositionTables<Float32Array>;
+  tableShapes(length: number): PositionTables<readonly number[]>;
   /** One layer, [B * T, D] -> [B * T, D]. @param weights - under the names of the first layer */
   layer(
     weights: TensorMap,
@@ -92,14 +91,8 @@ function decoderParts(config: DecoderConfig): ModelParts {
       head: ["model.norm.weight", config.tiedEmbeddings ? embedding : "lm_head.weight"],
     },
     embed: (weights, ids) => embed(weights, tf.reshape(ids, [ids.size])),
-    tables: (length) => {
-      const [data, shapes] = [positionTables(length, config), positionTableShapes(length, config)];
-      return {
-        cos: { data: data.cos, shape: shapes.cos },
-        sin: { data: data.sin, shape: shapes.sin },
-        mask: { data: data.mask, shape: shapes.mask },
-      };
-    },
+    tables: (length) => positionTables(length, config),
+    tableShapes: (length) => positionTableShapes(length, config),
     layer: (weights, x, rows, tables) =>
       decoderLayer(x, weights, 0, config, causalAttention(rows, tables, config)) as tf.Tensor2D,
     head: (weights, x) => projectLogits(weights, lastNorm(weights, x, config)),

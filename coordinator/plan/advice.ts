@@ -50,6 +50,13 @@ export function changesOf(config: RunConfig, provider: Provider): Change[] {
     change(`optimizer.microbatch_tokens=${tokens}`, {
       optimizer: { ...optimizer, microbatch_tokens: tokens },
     });
+  if (
+    provider === "webgpu" &&
+    optimizer.type === "adamw" &&
+    !optimizer.offload &&
+    optimizer.recompute !== "none"
+  )
+    change("optimizer.offload=true", { optimizer: { ...optimizer, offload: true } });
   if (optimizer.recompute === "none")
     change("optimizer.recompute=layers", { optimizer: { ...optimizer, recompute: "layers" } });
   if (optimizer.recompute === "auto" && optimizer.kept_mb > 0)

@@ -4,6 +4,7 @@ import { totalmem } from "node:os";
 import { adapterShapes, int8Bytes, parameterCount, parameterShapes } from "../../policy/index.js";
 import type { SamplingProvider } from "../../rollout/index.js";
 import type { Provider } from "../../tensor/index.js";
+import { UNCOLLECTED_BYTES } from "../../trainer/index.js";
 import type { RunConfig } from "../config.js";
 import { samplerFor } from "../devices.js";
 import { highest, type Place, type PlanItem, peaksOf, placeOf, STAGES, type Stage } from "./items.js";
@@ -74,6 +75,7 @@ export async function planRun(config: RunConfig, options: PlanOptions): Promise<
   const items = [
     ...stateItems(subject, update, options.provider, sampler),
     ...updateItems(update, options.provider),
+    ...crossingItems(subject, update),
     ...(sampler === null ? [] : samplingItems(sampling, sampler)),
     ...handedItems(config, subject, update, options.provider),
     ...savingItems(update),
@@ -165,12 +167,16 @@ const KINDS: Readonly<Record<string, string>> = {
 
 function stateItems(
   { decoder, isShared }: PlanSubject,
-  { state }: UpdateCost,
+  { state, isOffloaded }: UpdateCost,
   provider: Provider,
   sampler: SamplingProvider | null,
 ): PlanItem[] {
-  const place = placeOf(provider);
-  const item = (what: string, bytes: number): PlanItem => ({ what, place, bytes, stages: STAGES });
+  const item = (what: string, bytes: number, place = placeOf(provider)): PlanItem => ({
+    what,
+    place,
+    bytes,
+    stages: STAGES,
+  });
   const isOne = isShared && sampler === provider;
   const weights = item(isOne ? "weights, one copy for sampler and learner" : "weights", ownBytes(decoder));
   const runtime: PlanItem = {
@@ -181,14 +187,15 @@ function stateItems(
   };
   const adapter = decoder.lora === undefined ? [] : [item("adapter", state.weights ?? 0)];
   const rest = Object.entries(state).flatMap(([kind, bytes]) =>
-    kind === "weights" ? [] : [item(KINDS[kind] ?? kind, bytes)],
+    kind === "weights" ? [] : [item(KINDS[kind] ?? kind, bytes, isOffloaded ? "host" : undefined)],
   );
   return [runtime, weights, ...adapter, ...rest];
 }
 
-function updateItems({ stage, graphBytes, state }: UpdateCost, provider: Provider): PlanItem[] {
+function updateItems({ stage, graphBytes, state, isOffloaded }: UpdateCost, provider: Provider): PlanItem[] {
+  const isElsewhere = (kind: string): boolean => (isOffloaded ? kind !== "weights" : kind === "reference");
   const held = Object.entries(state).reduce(
-    (sum, [kind, bytes]) => (kind === "reference" ? sum : sum + bytes),
+    (sum, [kind, bytes]) => (isElsewhere(kind) ? sum : sum + bytes),
     0,
   );
   const beside = Math.max(0, stage.peakBytes - graphBytes - held);
@@ -196,6 +203,23 @@ function updateItems({ stage, graphBytes, state }: UpdateCost, provider: Provide
   return [
     { what: "update: graphs and their activations", place, bytes: graphBytes, stages: STAGES },
     { what: "update: gradients and new state", place, bytes: beside, stages: ["update"] },
+  ];
+}
+
+/** Offloaded: gradients and weights of a parameter at a time, what of them waits for the collector, and a part of the teacher. */
+function crossingItems({ decoder }: PlanSubject, { isOffloaded, state }: UpdateCost): PlanItem[] {
+  if (!isOffloaded) return [];
+  const shapes = decoder.lora === undefined ? parameterShapes(decoder) : adapterShapes(decoder);
+  const largest = Math.max(...Object.values(shapes).map((shape) => bytesOf({ shape })));
+  const item = (what: string, place: Place, bytes: number): PlanItem => ({
+    what: `update: ${what}`,
+    place,
+    bytes,
+    stages: ["update"],
+  });
+  return [
+    item("gradients and weights on their way", "host", 2 * largest + UNCOLLECTED_BYTES),
+    ...(state.teacher === undefined ? [] : [item("self-teacher, on its way", "device", largest)]),
   ];
 }
 

@@ -2,7 +2,7 @@
 import type { Sample } from "../../core/index.js";
 import { adapterShapes, type DecoderConfig, parameterShapes, weightSpecs } from "../../policy/index.js";
 import { DryRun, type DryStage, type Provider, type Value, whileDry } from "../../tensor/index.js";
-import { createLearner, decoderModel, hasTeacher, stateShapes } from "../../trainer/index.js";
+import { createLearner, decoderModel, hasTeacher, isOffloaded, stateShapes } from "../../trainer/index.js";
 import type { RunConfig } from "../config.js";
 import type { PlanSubject } from "./subject.js";
 
@@ -21,6 +21,8 @@ export interface UpdateCost {
   readonly graphBytes: number;
   /** Bytes of the state by kind: weights, moment1, moment2, momentum, teacher, reference. */
   readonly state: Readonly<Record<string, number>>;
+  /** Whether all of the state but the weights stands in host memory, though a GPU computes. */
+  readonly isOffloaded: boolean;
   /** Tokens of the batch, without padding. */
   readonly tokens: number;
 }
@@ -102,6 +104,7 @@ export async function updateCost(
       stage: dry.stage(),
       graphBytes: dry.graphBytes(),
       state,
+      isOffloaded: isOffloaded({ optimizer, compile: { provider } }),
       tokens: samples.reduce(
         (sum, { promptIds, completionIds }) => sum + promptIds.length + completionIds.length,
         0,

@@ -84,6 +84,24 @@ test("for a GPU that is not here, what computes stands in device memory and is h
   expect([planned.memoryBytes, planned.fits]).toEqual([2 ** 28, false]);
 });
 
+test("offloaded, a GPU is spared the moments, which stand in host memory", async () => {
+  const layers = "optimizer.recompute=layers";
+  const [kept, offloaded] = [
+    await plan("webgpu", { set: [layers] }),
+    await plan("webgpu", { set: [layers, "optimizer.offload=true"] }),
+  ];
+  const moments = 2 * 4 * PARAMETERS;
+  expect(offloaded.peaks.host.sample - kept.peaks.host.sample).toBe(moments);
+  // The moments, and what a step makes of the largest part's beside them: two copies more of the embedding.
+  const spared = kept.peaks.device!.update - offloaded.peaks.device!.update;
+  expect(spared / (moments + 2 * 4 * 12_000 * 512)).toBeCloseTo(1, 0);
+  expect(spared).toBeGreaterThan(moments);
+  const advised = changesOf(loadRunConfig(run), "webgpu").map((change) => change.set);
+  expect(advised).toContain("optimizer.offload=true");
+  const both = ["optimizer.recompute=none", "optimizer.offload=true"];
+  await expect(plan("webgpu", { set: both })).rejects.toThrow("optimizer.recompute: need layers or auto");
+});
+
 test("float16 halves what a GPU holds of the policy's matrices, and is advised where a run does not fit", async () => {
   const lora = ["policy.lora.rank=4"];
   const half = ["policy.lora.rank=4", "policy.precision=float16"];

@@ -1,6 +1,6 @@
 import { afterAll, describe, expect, test } from "vitest";
 import { type Transfer, watchTransfers } from "../../tensor/index.js";
-import type { Learner } from "../../trainer/index.js";
+import { type Learner, NonFiniteUpdateError } from "../../trainer/index.js";
 import { isWebgpuHere } from "../tensor/webgpu.js";
 import { learned, tinyLearner, tinySamples } from "./tiny.js";
 import { expectClose } from "./vectors.js";
@@ -22,6 +22,7 @@ describe.skipIf(!(await isWebgpuHere()))("the update on provider webgpu", () => 
     { objective: { type: "sdpo", topk: 4, minibatches: 2 }, optimizer: {} },
     { objective: { type: "sft" }, optimizer: { type: "muon" } },
     { objective: { type: "sdpo", topk: 4, kl_coefficient: 0.1 }, optimizer: layered, options: { chunk: 40 } },
+    { objective: { type: "mix", minibatches: 2 }, optimizer: { ...layered, offload: true } },
   ])(
     "three steps with the weights kept in GPU buffers give the CPU's metrics: $objective",
     async (choices) => {
@@ -99,6 +100,40 @@ describe.skipIf(!(await isWebgpuHere()))("the update on provider webgpu", () => 
       for (const { name, bytes } of crossed) expect(bytes, name).toBeLessThanOrEqual(4 * 8 * 48);
     },
   );
+
+  test("offloaded, gradients and weights cross once a step, moments never, and the state goes on to the same bits", async () => {
+    const choices = {
+      objective: { type: "sdpo", topk: 4, teacher_rate: 0.3 },
+      optimizer: { ...layered, offload: true },
+      options: { compile: { provider: "webgpu" as const } },
+    };
+    const one = open(choices);
+    const samples = tinySamples(4);
+    await one.update({ samples });
+    const saved = structuredClone(await one.exportState());
+    const crossed: Transfer[] = [];
+    const stop = watchTransfers((transfer) => crossed.push(transfer));
+    const want = await one.update({ samples: tinySamples(4, 1) });
+    const state = (await one.exportState()).tensors;
+    stop();
+    const weights = Object.keys(state).filter((key) => key.startsWith("weights/"));
+    expect(crossed.filter(({ by }) => by === "upload").map(({ name }) => name)).toEqual(weights);
+    expect(crossed.filter(({ name }) => name.startsWith("moment"))).toEqual([]);
+    const bytes = weights.reduce((sum, key) => sum + state[key]!.data.byteLength, 0);
+    const read = crossed.filter(({ by }) => by === "read").reduce((sum, each) => sum + each.bytes, 0);
+    expect(read).toBe(4 * bytes); // gradients for their norm, gradients and weights for the step, weights for the export
+    expect(Object.keys(state).filter((key) => key.startsWith("moment")).length).toBe(2 * weights.length);
+
+    const other = open(choices);
+    other.importState(saved);
+    expect(learned(await other.update({ samples: tinySamples(4, 1) }))).toEqual(learned(want));
+    expect((await other.exportState()).tensors).toEqual(state);
+
+    const wild = open({ ...choices, optimizer: { ...choices.optimizer, lr: 1e38 } });
+    wild.importState({ step: 2, optimizerSteps: 2, tensors: structuredClone(state) });
+    await expect(wild.update({ samples })).rejects.toThrow(NonFiniteUpdateError);
+    expect((await wild.exportState()).tensors).toEqual(state);
+  });
 
   test("a state saved on one provider goes on on the other", async () => {
     const choices = { objective: { type: "sdpo" } };

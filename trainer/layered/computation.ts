@@ -9,11 +9,13 @@ import type { GraphOptions } from "../graphs.js";
 import { hostStep, stepsOnHost } from "../host-step.js";
 import { disposeAll } from "../learner-state.js";
 import type { Microbatch } from "../pack-batch.js";
+import { isOffloaded } from "../place-state.js";
 import { addMicrobatch } from "../update-metrics.js";
 import { layerFunctions } from "./functions.js";
 import type { GradientSums } from "./gradient-sums.js";
 import { lossChunks, scoreChunks } from "./head-chunks.js";
 import { type HeadFunctions, headFunctions } from "./head-functions.js";
+import { offloadedStep } from "./offloaded-step.js";
 import { applyParts, optimizerParts } from "./optimizer-parts.js";
 import { policyParts } from "./part-weights.js";
 import { backwardPass, forwardPass, type Layers } from "./passes.js";
@@ -25,7 +27,11 @@ export function layeredComputation(options: GraphOptions): Computation {
   const head = headFunctions(options, layers);
   const steps = optimizerParts(parts);
   const keptBytes = keptBytesOf(options);
-  const host = stepsOnHost(options) ? hostStep(options) : null;
+  const host = isOffloaded(options)
+    ? offloadedStep(options)
+    : stepsOnHost(options)
+      ? hostStep(options)
+      : null;
   const tidy = leavesMuch(options) ? collectGarbage : () => {};
   const computation: Computation = {
     score: async (copy, microbatch, values) => {

@@ -4,7 +4,6 @@
  */
 import * as tf from "@tensorflow/tfjs-core";
 import {
-  type Provider,
   placeOn,
   recordSplit,
   type TensorMap,
@@ -61,8 +60,6 @@ export function layerFunctions(options: GraphOptions, parts: PolicyParts): Layer
   const { width } = model.parts;
   const kept = keepFunctions<PartFunction>(FUNCTIONS_KEPT);
   const placements = keepFunctions<Placement>(FUNCTIONS_KEPT);
-  const placed = async (name: string, of: Parameters<typeof place>[0]): Promise<Tables> =>
-    (await placements.once(name, () => place(of, compile.provider))).values;
   const part = (request: PartRequest): Promise<PartFunction> =>
     kept.once(request.name, () => Promise.resolve(partFunction(request, compile)));
   const weightsOf = (inputs: TensorMap): TensorMap => ({
@@ -70,11 +67,13 @@ export function layerFunctions(options: GraphOptions, parts: PolicyParts): Layer
     ...under("frozen", inputs),
   });
   const name = (kind: string, { rows, length }: Rows): string => `${kind} ${rows} x ${length}`;
+  const tableSpecs = (length: number): Record<string, TensorSpec> =>
+    Object.fromEntries(
+      Object.entries(model.parts.tableShapes(length)).map(([key, shape]) => [key, float(...shape)]),
+    );
   const layerSpecs = ({ rows, length }: Rows): Record<string, TensorSpec> => ({
     ...weightSpecs(parts.layers[0]!),
-    ...Object.fromEntries(
-      Object.entries(model.parts.tables(length)).map(([key, { shape }]) => [key, float(...shape)]),
-    ),
+    ...tableSpecs(length),
     x: float(rows * length, width),
   });
   const layer = (
@@ -152,9 +151,9 @@ export function layerFunctions(options: GraphOptions, parts: PolicyParts): Layer
         fn: (inputs) => {
           const along = (weights: TensorMap): tf.Scalar =>
             tf.sum(tf.mul(model.parts.embed(weights, inputs.ids as tf.Tensor2D), inputs.dx!));
-          // Linear in the embedding: the gradient is the same wherever it is taken.
+          // Linear in the embedding: the gradient is the same wherever it is taken. Not tf.zeros, which makes an array of its size.
           const anywhere = Object.entries(learnedShapes(parts.embedding)).map(
-            ([local, shape]) => [local, tf.zeros([...shape])] as const,
+            ([local, shape]) => [local, tf.broadcastTo(tf.zeros(shape.map(() => 1)), [...shape])] as const,
           );
           return addedTo(inputs, valueAndGradients(along, Object.fromEntries(anywhere)).gradients);
         },
@@ -180,7 +179,11 @@ export function layerFunctions(options: GraphOptions, parts: PolicyParts): Layer
         },
         inputs: { dx: float(count, width), dh: float(chunk, width), inverse: int(count) },
       }),
-    tables: (length) => placed(`tables ${length}`, model.parts.tables(length)),
+    tables: async (length) => {
+      const make = async (): Promise<Placement> =>
+        placement(await placeOn(compile.provider, { ...model.parts.tables(length) }, tableSpecs(length)));
+      return (await placements.once(`tables ${length}`, make)).values;
+    },
     zeros: async (shape) => {
       if (compile.provider !== "webgpu") return sharedZeros(shape.reduce((x, y) => x * y, 1));
       const made = await placements.once(`zeros ${shape}`, async () => {
@@ -213,19 +216,6 @@ export const addedTo = (inputs: TensorMap, gradients: TensorMap): Record<string,
 interface Placement {
   readonly values: Tables;
   dispose(): Promise<void>;
-}
-
-async function place(
-  tables: Readonly<Record<string, { data: Float32Array; shape: readonly number[] }>>,
-  provider: Provider,
-): Promise<Placement> {
-  const entries = Object.entries(tables);
-  const values = await placeOn(
-    provider,
-    Object.fromEntries(entries.map(([key, { data }]) => [key, data])),
-    Object.fromEntries(entries.map(([key, { shape }]) => [key, float(...shape)])),
-  );
-  return placement(values);
 }
 
 const placement = (values: Tables): Placement => ({
