@@ -49,13 +49,16 @@ async function mustWork(at: string, device: Provider, machine: Machine): Promise
   });
 }
 
+/** What said the device: of a command an option, of a run's own evaluation its key. */
+const ASKED = "--device (policy.device of a run)";
+
 /**
  * What computes whole sequences. `auto` is webgpu or cuda where a session really opens there, else cpu.
  * @throws ConfigError when the device asked for does not work here
  */
 export async function chooseProvider(device: DeviceChoice, machine = thisMachine()): Promise<Provider> {
   if (device !== "auto") {
-    await mustWork("policy.device", device, machine);
+    await mustWork(ASKED, device, machine);
     return device;
   }
   if (!machine.hasGpu) return "cpu";
@@ -73,7 +76,7 @@ export async function chooseSampler(
   machine = thisMachine(),
 ): Promise<SamplingProvider> {
   if (device === "auto") return machine.hasGpu && (await hasRealWebgpu(machine)) ? "webgpu" : "cpu";
-  await mustWork("policy.device", device, machine);
+  await mustWork(ASKED, device, machine);
   if (device !== "cuda") return device;
   if (await hasRealWebgpu(machine)) return "webgpu";
   throw cannotSample(await noWebgpu(machine), "Choose webgpu once it works (`retort devices`), or cpu.");

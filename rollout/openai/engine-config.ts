@@ -20,7 +20,9 @@ const WeightPush = z.strictObject({
 
 const OpenaiEngine = z.strictObject({
   type: z.literal("openai").describe("A server that speaks OpenAI's protocol and gives token ids."),
-  base_url: z.url({ protocol: /^https?$/ }).describe("As http://localhost:8000/v1."),
+  base_url: z
+    .url({ protocol: /^https?$/, error: "need an address as http://localhost:8000/v1" })
+    .describe("As http://localhost:8000/v1."),
   model: z.string().min(1).describe("The policy's name, as the server spells it."),
   api: z
     .enum(["completions", "generate"])

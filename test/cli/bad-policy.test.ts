@@ -192,7 +192,9 @@ test.each([
   const { code, stdout, stderr } = await retort(args, { env: nothing });
   expect([code, stdout]).toEqual([2, ""]);
   // Why it does not work stands between: that is the library's own wording.
-  expect(stderr).toContain(`retort: policy.device: need one that works here (cpu; ${device}: `);
+  expect(stderr).toContain(
+    `retort: --device (policy.device of a run): need one that works here (cpu; ${device}: `,
+  );
   expect(stderr).toContain(`, got "${device}". ${fix}`);
   // What another device's driver has to say belongs elsewhere.
   if (device === "cuda") expect(stderr.trimEnd().split("\n")).toHaveLength(1);
