@@ -3,7 +3,7 @@
  * widened once into a float32 file in the cache, which all later runs and all processes share.
  */
 import { converted, storedTensor, type TensorPlace } from "../checkpoints/index.js";
-import type { FileTensor } from "../tensor/index.js";
+import { type FileTensor, fileIdentity } from "../tensor/index.js";
 import { derivedPlaces, type WideningProgress } from "./derived-weights.js";
 import type { WeightPlaces } from "./weight-places.js";
 
@@ -26,8 +26,17 @@ export async function mappedWeights(
 ): Promise<Record<string, FileTensor>> {
   const narrow = Object.fromEntries(Object.entries(places).filter(([, place]) => !canBeMapped(place)));
   const widened = Object.keys(narrow).length === 0 ? {} : await widenedPlaces(narrow, progress);
+  // Those in the cache are named by their content: made anew, they are the same.
+  const own = Object.entries(places).filter(([name]) => widened[name] === undefined);
+  const identities = new Map(
+    [...new Set(own.map(([, { file }]) => file))].map((file) => [file, fileIdentity(file)]),
+  );
   return Object.fromEntries(
-    Object.entries(places).map(([name, place]) => [name, fileTensor(widened[name] ?? place)]),
+    Object.entries(places).map(([name, place]) => {
+      const found = widened[name];
+      if (found !== undefined) return [name, fileTensor(found)];
+      return [name, { ...fileTensor(place), identity: identities.get(place.file)! }];
+    }),
   );
 }
 

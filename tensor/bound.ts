@@ -1,6 +1,7 @@
 /** Inputs of a compiled function that are given once: files that the session maps, values that are fed in every run. */
-import { realpathSync } from "node:fs";
+import { realpathSync, statSync } from "node:fs";
 import { dirname, parse, relative } from "node:path";
+import { InfrastructureError } from "../core/index.js";
 import type { Value as Recorded } from "./graph.js";
 import { INT8_BLOCK } from "./int8-blocks.js";
 import type { ExternalData } from "./onnx.js";
@@ -29,14 +30,34 @@ export const fileTensorsOf = (values: Readonly<Record<string, Value>>): Record<s
     Object.entries(values).flatMap(([name, value]) => (isFileTensor(value) ? [[name, value]] : [])),
   );
 
+/** Tells whether a file is still the one it was: another in its place, or one that was written to, has another. */
+export function fileIdentity(file: string): string {
+  const { ino, size, mtimeNs } = statSync(file, { bigint: true });
+  return `${ino} ${size} ${mtimeNs}`;
+}
+
+/** @throws InfrastructureError for a file that is gone or is not the one that was opened: graphs would differ in their weights */
+function checkIdentities(tensors: readonly FileTensor[]): void {
+  const opened = new Map(tensors.map(({ file, identity }) => [file, identity]));
+  for (const [file, identity] of opened) {
+    const isGone = statSync(file, { throwIfNoEntry: false }) === undefined;
+    if (!isGone && (identity === undefined || fileIdentity(file) === identity)) continue;
+    throw new InfrastructureError(
+      `${file} ${isGone ? "is gone" : "has changed"} since it was opened, and it is read where it stands: leave it there while it is in use`,
+    );
+  }
+}
+
 /**
  * Where ONNX Runtime finds the files. It refuses data outside of one folder, also through a link.
  * @returns null where nothing is in a file
+ * @throws InfrastructureError for a file that is not the one it was
  */
 export function externalData(
   mapped: Readonly<Record<string, FileTensor>>,
   inputs: Readonly<Record<string, Recorded>>,
 ): { folder: string; values: Map<Recorded, ExternalData> } | null {
+  checkIdentities(Object.values(mapped));
   const paths = new Map(
     [...new Set(Object.values(mapped).map(({ file }) => file))].map((file) => [file, realpathSync(file)]),
   );

@@ -1,3 +1,4 @@
+export { fileIdentity } from "./bound.js";
 export { collectGarbage } from "./collect-garbage.js";
 export {
   type CompileOptions,

@@ -33,6 +33,8 @@ export interface FileTensor {
   readonly spec: TensorSpec;
   /** Of int8, where its scales stand in the file: float32, one of each block. */
   readonly scales?: number;
+  /** The file's `fileIdentity` when it was opened: graphs that are compiled later map the same one, or fail. */
+  readonly identity?: string;
 }
 
 export type Value = HostArray | DeviceTensor | FileTensor;

@@ -38,7 +38,7 @@ import {
   type WeightPlaces,
   weightPlaces,
 } from "../../policy/index.js";
-import { readValue } from "../../tensor/index.js";
+import { fileIdentity, readValue } from "../../tensor/index.js";
 
 const root = mkdtempSync(join(tmpdir(), "mapped-"));
 afterAll(() => rmSync(root, { recursive: true }));
@@ -101,6 +101,7 @@ describe("weights published in float32", () => {
     );
     expect(await values(source)).toEqual(weights);
     expect([readdirSync(cache), notes]).toEqual([[], []]);
+    expect(mapped["lm_head.weight"]!.identity).toBe(fileIdentity(join(folder, "model.safetensors")));
   });
 
   test("in a file whose header leaves them unaligned are copied to where they can be mapped", async () => {

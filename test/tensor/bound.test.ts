@@ -2,6 +2,7 @@ import {
   mkdirSync,
   mkdtempSync,
   readFileSync,
+  renameSync,
   rmSync,
   symlinkSync,
   truncateSync,
@@ -14,6 +15,7 @@ import { afterAll, describe, expect, test } from "vitest";
 import {
   compile,
   type FileTensor,
+  fileIdentity,
   placeOn,
   readValue,
   recordFunction,
@@ -67,6 +69,20 @@ describe("bound inputs", () => {
     expect((await second.run({ x, bias: Float32Array.of(1, 2) })).y).toEqual(Float32Array.of(-1, 0));
     await first.dispose();
     await second.dispose();
+  });
+
+  test("a file that another has taken the place of is not mapped", async () => {
+    const own = fileTensor("c/matrix.bin", [2, 3], [1, 2, 3, 4, 5, 6]);
+    const opened = { ...own, identity: fileIdentity(own.file) };
+    const open = () => compile(affine, specs, { provider: "cpu", bound: { matrix: opened, bias } });
+    const fn = await open();
+    const next = fileTensor("c/next.bin", [2, 3], [6, 5, 4, 3, 2, 1]);
+    renameSync(next.file, own.file);
+    await expect(open()).rejects.toThrow(`${own.file} has changed since it was opened`);
+    rmSync(own.file);
+    await expect(open()).rejects.toThrow(`${own.file} is gone since it was opened`);
+    expect((await fn.run({ x })).y).toEqual(Float32Array.of(8, 18));
+    await fn.dispose();
   });
 
   test("a file is found through a link, as a model hub's cache has them", async () => {
