@@ -177,7 +177,12 @@ export function readDecoderConfig(folder: string): DecoderConfig {
   try {
     text = readFileSync(file, "utf8");
   } catch (cause) {
-    throw new ConfigError({ at: file, need: "a Hugging Face config.json in the policy folder", cause });
+    const { code } = cause as NodeJS.ErrnoException;
+    throw new ConfigError({
+      at: file,
+      need: `a Hugging Face config.json in the policy folder (${code})`,
+      cause,
+    });
   }
   try {
     const config = parseDecoderConfig(JSON.parse(text), file);

@@ -38,8 +38,9 @@ export async function checkPlan(config: RunConfig, memoryBytes?: number): Promis
     got: bytesText(plan.memoryBytes ?? 0),
     need: `about ${bytesText(plan.peakBytes)} for this run`,
     fix: [
-      "What would help, the largest effect first:",
-      ...changes,
+      ...(changes.length > 0
+        ? ["What would help, the largest effect first:", ...changes]
+        : ["No key of the run helps much: it takes more memory, or a smaller policy."]),
       "retort plan shows where it goes; --no-plan starts the run all the same.",
     ].join("\n"),
   });

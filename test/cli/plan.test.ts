@@ -193,6 +193,17 @@ test("a run that cannot fit is refused with what each change saves, the largest 
   expect(message).toContain("--no-plan");
 });
 
+test("where no key helps, that is what it says", async () => {
+  const least = ["prompts_per_step=1", "samples_per_prompt=2", "slots=1", "max_new_tokens=32"];
+  const sets = [
+    ...least.map((set) => `rollout.${set}`),
+    ...["policy.lora.rank=2", "optimizer.kept_mb=0", "optimizer.microbatch_tokens=256"],
+  ];
+  await expect(checkPlan(loadRunConfig(run, sets), 2 ** 27)).rejects.toThrow(
+    /got "128 MB"\. No key of the run helps much: it takes more memory, or a smaller policy\.\n/,
+  );
+});
+
 test("retort train refuses it with exit code 2 and leaves nothing", async () => {
   // 200 million words: 410 GB of embedding, of which nothing is ever asked for.
   const large = join(folder, "large");
