@@ -15,6 +15,7 @@ import { type GraphOptions, under } from "../graphs.js";
 import { keepFunctions } from "../kept-functions.js";
 import { disposeAll } from "../learner-state.js";
 import type { PaddedRows } from "../pack-batch.js";
+import { hostEmbedBackward, sumsOnHost } from "./host-sums.js";
 import { type PartFunction, type PartRequest, partFunction, recordedPart } from "./part-function.js";
 import { learnedShapes, type PolicyParts, partSpecs, weightSpecs } from "./part-weights.js";
 
@@ -145,8 +146,9 @@ export function layerFunctions(options: GraphOptions, parts: PolicyParts): Layer
     forwardKeeping: (rows) => keeping(name("layer keeping", rows), rows, false, "first"),
     backwardOfKept: (rows, adds) =>
       keeping(name(`layer backward of kept ${adds}`, rows), rows, adds, "second"),
-    embedBackward: (rows, adds) =>
-      part({
+    embedBackward: (rows, adds) => {
+      if (sumsOnHost(options)) return Promise.resolve(hostEmbedBackward(parts.embedding, adds));
+      return part({
         name: name(`embed backward ${adds}`, rows),
         fn: (inputs) => {
           const along = (weights: TensorMap): tf.Scalar =>
@@ -162,7 +164,8 @@ export function layerFunctions(options: GraphOptions, parts: PolicyParts): Layer
           ids: int(rows.rows, rows.length),
           dx: float(rows.rows * rows.length, width),
         },
-      }),
+      });
+    },
     gather: (count, chunk) =>
       part({
         name: `gather ${count} -> ${chunk}`,

@@ -2,6 +2,7 @@
 import type { Value } from "../../tensor/index.js";
 import type { Values } from "../computation.js";
 import { disposeAll } from "../learner-state.js";
+import { addTo } from "./host-sums.js";
 import type { PartWeights } from "./part-weights.js";
 
 /** `gradients/` by full name; a parameter that nothing has been added to is absent. */
@@ -26,7 +27,18 @@ export function takeSums(part: PartWeights, sums: GradientSums, outputs: Values)
   for (const { name, local, isLearned } of part.parameters) {
     if (!isLearned) continue;
     const before = sums[`gradients/${name}`];
-    if (before !== undefined) disposeAll([before]);
-    sums[`gradients/${name}`] = outputs[`gradients/${local}`]!;
+    const after = outputs[`gradients/${local}`]!;
+    if (before !== undefined && before !== after) disposeAll([before]);
+    sums[`gradients/${name}`] = after;
+  }
+}
+
+/** Adds them to the sums themselves, which are in host memory, each with an array of its own. */
+export async function addToSums(part: PartWeights, sums: GradientSums, outputs: Values): Promise<void> {
+  for (const { name, local, isLearned } of part.parameters) {
+    if (!isLearned) continue;
+    const gradient = outputs[`gradients/${local}`]!;
+    await addTo(sums[`gradients/${name}`]!, gradient);
+    disposeAll([gradient]);
   }
 }

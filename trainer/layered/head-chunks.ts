@@ -7,7 +7,7 @@ import type { Values, WeightsCopy } from "../computation.js";
 import { disposeAll } from "../learner-state.js";
 import { tokenArrays } from "../loss-inputs.js";
 import type { Microbatch, PaddedRows } from "../pack-batch.js";
-import { type GradientSums, hasSums, sumFeeds, takeSums } from "./gradient-sums.js";
+import { addToSums, type GradientSums, hasSums, sumFeeds, takeSums } from "./gradient-sums.js";
 import type { HeadFunctions } from "./head-functions.js";
 import { weightFeeds } from "./part-weights.js";
 import type { Layers } from "./passes.js";
@@ -125,18 +125,21 @@ async function lossOfChunk(
   const teacherWeights = Object.entries(weightFeeds(part, "teacher", values)).map(
     ([name, value]) => [name.replace("weights/", "teacher/"), value] as const,
   );
+  const hasOwn = hasSums(part, sums);
+  const adds = hasOwn && !head.sumsOnHost;
   const available: Record<string, Value> = {
     ...Object.fromEntries(teacherWeights),
     ...weightFeeds(part, "weights", values),
-    ...sumFeeds(part, sums),
+    ...(adds ? sumFeeds(part, sums) : {}),
     ...chunkArrays(request, chunk),
     h,
     teacher_h: taught ?? h, // where nobody has a teacher its weights are 0, and any finite numbers do
   };
-  const loss = await head.loss(chunk.count, request.oldLogProbs === null, hasSums(part, sums));
+  const loss = await head.loss(chunk.count, request.oldLogProbs === null, adds);
   const wanted = Object.keys(loss.inputs).filter((name) => available[name] !== undefined); // the rest is bound
   const outputs = await loss.run(0, Object.fromEntries(wanted.map((name) => [name, available[name]!])));
-  takeSums(part, sums, outputs);
+  if (hasOwn && !adds) await addToSums(part, sums, outputs);
+  else takeSums(part, sums, outputs);
   disposeAll(taught === null ? [h] : [h, taught]);
   return Object.fromEntries(Object.entries(outputs).filter(([name]) => !name.startsWith("gradients/")));
 }

@@ -8,6 +8,7 @@ import { hasTeacher } from "../objective-config.js";
 import { atTemperature } from "../trainable-model.js";
 import { type TeacherView, teacherView, tokenTerms, weightedLoss } from "../training-loss.js";
 import { addedTo } from "./functions.js";
+import { sumsOnHost } from "./host-sums.js";
 import type { PartFunction } from "./part-function.js";
 import { partSpecs, weightSpecs } from "./part-weights.js";
 import type { Layers } from "./passes.js";
@@ -27,6 +28,8 @@ export interface HeadFunctions {
   /** The longest. */
   readonly chunk: number;
   readonly width: number;
+  /** Whether `adds` can wait: a chunk's gradients, by one pass in place, cost less than a sum more of that size. */
+  readonly sumsOnHost: boolean;
   /** `h` [C, D], `targets` [C] -> `log_probs` [C]. */
   score(count: number): Promise<PartFunction>;
   /**
@@ -43,6 +46,7 @@ export function headFunctions(options: GraphOptions, { parts, functions }: Layer
   return {
     chunk: options.chunk ?? chunkSize(model.vocabulary),
     width,
+    sumsOnHost: sumsOnHost(options),
     score: (count) =>
       functions.part({
         name: `score ${count}`,
