@@ -14,6 +14,8 @@ interface Engine {
   readonly host: SamplingHost;
   /** What its graphs were compiled for. */
   readonly stored: StoredWeights;
+  /** What it samples from. */
+  inUse: StoredWeights;
   /** Why its last request failed; null since one has worked. */
   failure: Error | null;
 }
@@ -37,7 +39,8 @@ export class Engines {
   }
 
   /**
-   * Weights of a model from now on, with which two tokens have been drawn. Nothing is under way for it.
+   * Weights of a model from now on, with which two tokens have been drawn. Nothing is under way for it. Those that fail leave
+   * it with the ones before, as long as their files are there.
    * @throws ConfigError for files that do not hold them; NonFinitePolicyError for weights that are broken
    */
   async use(model: string, stored: StoredWeights): Promise<void> {
@@ -46,14 +49,13 @@ export class Engines {
       canTake(engine, stored),
     );
     if (fitting !== undefined) {
-      await fitting.host.setWeights(stored);
-      await this.#tryOut(fitting);
+      await this.#exchange(fitting, stored);
       this.#spare.delete(fitting);
       if (fitting !== current) this.release(model);
       this.#engines.set(model, fitting);
       return;
     }
-    const engine: Engine = { host: await this.#open(stored), stored, failure: null };
+    const engine: Engine = { host: await this.#open(stored), stored, inUse: stored, failure: null };
     try {
       await this.#tryOut(engine);
     } catch (error) {
@@ -66,6 +68,18 @@ export class Engines {
     for (const engine of [...this.#spare].filter((each) => each.stored.base !== stored.base)) {
       this.#spare.delete(engine);
       await engine.host.close();
+    }
+  }
+
+  async #exchange(engine: Engine, stored: StoredWeights): Promise<void> {
+    await engine.host.setWeights(stored);
+    try {
+      await this.#tryOut(engine);
+      engine.inUse = stored;
+    } catch (error) {
+      const back = engine.host.setWeights(engine.inUse).then(() => this.#tryOut(engine));
+      await back.catch(() => {}); // health has it
+      throw error;
     }
   }
 

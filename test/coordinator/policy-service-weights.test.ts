@@ -104,7 +104,7 @@ describe("new weights", () => {
     expect((await get(service, "/flush_cache")).status).toBe(200);
   });
 
-  test("broken weights are refused by name; it is unhealthy only until weights come that work", async () => {
+  test("broken weights are refused by name and leave those before in use; where these are gone, it is unhealthy until others come", async () => {
     const weightsOf = async (name: string, value: number): Promise<string> => {
       const { weights } = readPolicy(other);
       weights["model.norm.weight"]!.fill(value);
@@ -127,6 +127,12 @@ describe("new weights", () => {
     expect(huge.body.message).toContain(
       "need a policy that gives finite log-probabilities; its weights are finite, but numbers overflow",
     );
+    expect([idsOf(await complete({ seed: 2 })), await health()]).toEqual([before, "ok"]);
+
+    const gone = await weightsOf("gone", 1);
+    expect((await take(gone)).status).toBe(200);
+    rmSync(gone, { recursive: true });
+    expect((await take(join(folder, "huge"))).status).toBe(400);
     await expect(complete({ seed: 2 })).rejects.toMatchObject({ status: 500 });
     expect(await health()).toBe("unavailable");
     expect((await take(other)).status).toBe(200);
