@@ -19,7 +19,7 @@ try {
     ),
   );
   // A verdict comes a moment before its sandbox has gone.
-  for (let tries = 0; tries < 100 && (await pool.survivors()).length > 0; tries++) {
+  for (let tries = 0; tries < 1000 && (await pool.survivors()).length > 0; tries++) {
     await new Promise((resolve) => setTimeout(resolve, 20));
   }
   say({ survivors: await pool.survivors() });
