@@ -122,7 +122,7 @@ test.each([
     shape: { width: 640, layers: 12, feedForward: 1728, heads: 10, vocabulary: 12_000 },
     sections: {
       policy: { lora: { rank: 8, alpha: 16 } },
-      rollout: { prompts_per_step: 1, samples_per_prompt: 8, max_new_tokens: 32, max_prompt_tokens: 16 },
+      rollout: { prompts_per_step: 1, samples_per_prompt: 16, max_new_tokens: 32, max_prompt_tokens: 16 },
     },
   },
 ])(
