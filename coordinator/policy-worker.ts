@@ -1,5 +1,6 @@
 /** Runs in the policy's worker thread, see policy-host.ts. Every export is a call of the host. */
 import type { MessagePort } from "node:worker_threads";
+import { move, transferableSymbol, valueSymbol } from "piscina";
 import {
   type DecoderConfig,
   type HostWeights,
@@ -263,7 +264,13 @@ export const update = (request: UpdateRequest): Promise<Answer<UpdateMetrics>> =
     }
   });
 
-export const exportState = (): Promise<Answer<LearnerState>> => answered(() => learning().exportState());
+/** Handed over as it is: cloned, a state would exist three times on its way. */
+export async function exportState(): Promise<Answer<LearnerState>> {
+  const answer = await answered(() => learning().exportState());
+  if (!("value" in answer)) return answer;
+  const buffers = Object.values(answer.value.tensors).map(({ data }) => data.buffer);
+  return move({ [transferableSymbol]: buffers, [valueSymbol]: answer }) as unknown as Answer<LearnerState>;
+}
 
 export const importState = (state: LearnerState): Promise<Answer<void>> =>
   answered(() => learning().importState(state));

@@ -1,5 +1,5 @@
 import { ConfigError } from "../core/index.js";
-import { disposeValues, readValue, type Value } from "../tensor/index.js";
+import { disposeValues, isHostArray, readValue, type Value } from "../tensor/index.js";
 import { momentNames, type Shapes } from "./optimizer.js";
 import type { OptimizerConfig } from "./optimizer-config.js";
 
@@ -69,11 +69,15 @@ export function initialState(weights: Readonly<Record<string, Float32Array>>, pa
   return { step: 0, optimizerSteps: 0, values };
 }
 
-/** Reads the state back into host memory. */
+/** A copy of the state in host memory, each tensor in a buffer of its own: nobody else holds it. */
 export async function hostState(state: LiveState, parts: StateParts): Promise<LearnerState> {
   const tensors: Record<string, StateTensor> = {};
-  for (const [key, shape] of Object.entries(stateShapes(parts)))
-    tensors[key] = { shape, data: (await hostArray(state.values[key]!)) as Float32Array };
+  for (const [key, shape] of Object.entries(stateShapes(parts))) {
+    const value = state.values[key]!;
+    const data = (await hostArray(value)) as Float32Array;
+    const isLive = isHostArray(value) || "data" in value;
+    tensors[key] = { shape, data: isLive ? data.slice() : data };
+  }
   return { step: state.step, optimizerSteps: state.optimizerSteps, tensors };
 }
 

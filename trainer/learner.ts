@@ -51,6 +51,7 @@ export interface Learner {
   score(samples: readonly Sample[]): Promise<number[][]>;
   /** Current weights by name, on the device they live on; valid until the next update. */
   weights(): Readonly<Record<string, Value>>;
+  /** A copy: the caller may give its buffers away. */
   exportState(): Promise<LearnerState>;
   /** @throws ConfigError when the state belongs to another policy, objective or optimizer */
   importState(state: LearnerState): void;
@@ -109,7 +110,6 @@ export function createLearner({ weights, ...options }: LearnerOptions): Learner 
     },
     exportState: async () => {
       checkState();
-      computation.lend(Object.values(state.values));
       return hostState(state, parts);
     },
     importState: (saved) => {
