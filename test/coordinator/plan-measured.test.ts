@@ -127,13 +127,14 @@ test.each([
   },
 ])(
   "$name: planned within a fifth of measured",
+  // Again where it is not: on a machine too busy to collect garbage in time, garbage is measured.
+  { retry: 1, timeout: 600_000 },
   async ({ shape, sections }) => {
     const { planned, measured } = await planAndRun(shape, sections);
     const ratio = (planned - baseline.planned) / (measured - baseline.measured);
     expect(ratio, `planned ${planned} MB, measured ${measured}`).toBeGreaterThan(0.8);
     expect(ratio).toBeLessThan(1.2);
   },
-  600_000,
 );
 
 test("what the process is planned to take without a policy is what it takes, within a fifth", () => {
