@@ -42,7 +42,7 @@ test("a device that is not there ends with exit code 2, why, and what to do", as
   rmSync(dirname(ids), { recursive: true });
   expect(code).toBe(2);
   expect(stderr).toMatch(
-    /policy\.device: need one that works here \(cpu.*webgpu: Failed to get a WebGPU adapter.*got "webgpu"/,
+    /--device \(policy\.device of a run\): need one that works here \(cpu.*webgpu: Failed to get a WebGPU adapter.*got "webgpu"/,
   );
   expect(stderr).toMatch(/libvulkan1.*retort devices/);
 });
@@ -87,9 +87,9 @@ describe.skipIf(hasCuda)("cuda that is not here (skipped where it is) ends with 
   ])("$command", async ({ command, args }) => {
     const { code, stdout, stderr } = await retort([command, ...args()]);
     expect([code, stdout]).toEqual([2, ""]);
-    expect(stderr).toMatch(
-      /policy\.device: need one that works here \(cpu; cuda: .*not downloaded\), got "cuda"\. .*npm_config_onnxruntime_node_install=cuda12/,
-    );
+    const asked = command === "train" ? "policy.device" : "--device (policy.device of a run)";
+    expect(stderr).toContain(`retort: ${asked}: need one that works here (cpu; cuda: `);
+    expect(stderr).toMatch(/not downloaded\), got "cuda"\. .*npm_config_onnxruntime_node_install=cuda12/);
   });
 
   test("plan, for it need not be here: it learns on the card, and webgpu samples there", async () => {
