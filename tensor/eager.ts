@@ -52,7 +52,8 @@ class EagerTensor implements DeviceTensor {
   async read(): Promise<HostArray> {
     const data = (await this.tensor.data()) as HostArray | Uint8Array;
     // tfjs's cpu backend keeps the bytes of a bool tensor when it is cast to int32.
-    return data instanceof Uint8Array ? Int32Array.from(data) : data;
+    // And gives its own array, which would be taken from it where a reader hands it to another thread.
+    return data instanceof Uint8Array ? Int32Array.from(data) : data.slice();
   }
   dispose(): void {
     this.tensor.dispose();

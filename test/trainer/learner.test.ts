@@ -220,6 +220,19 @@ describe("the update", () => {
 });
 
 describe("the state", () => {
+  test.each(["cpu", "tensorflow"] as const)(
+    "is exported as a copy whose buffers may be given away: on %s",
+    async (provider) => {
+      const learner = open({ objective: { type: "sdpo" }, options: { compile: { provider } } });
+      await learner.update({ samples: tinySamples(4) });
+      const state = await learner.exportState();
+      const transfer = Object.values(state.tensors).map(({ data }) => data.buffer as ArrayBuffer);
+      const given = structuredClone(state, { transfer });
+      expect(Object.values(state.tensors).every(({ data }) => data.length === 0)).toBe(true);
+      expect(await learner.exportState()).toEqual(given);
+    },
+  );
+
   test("the teacher takes one step of its average in an update, however many minibatches", async () => {
     const learner = open({ objective: { type: "sdpo", teacher_rate: 0.25, minibatches: 3 } });
     await learner.update({ samples: tinySamples(9) });
