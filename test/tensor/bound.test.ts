@@ -142,13 +142,16 @@ describe("placeOn", () => {
     expect(await placeOn("tensorflow", { bias }, specs)).toEqual({ bias: Float32Array.of(10, 20) });
   });
 
-  test.runIf(hasWebgpu)("uploads to webgpu once; what is bound there is not fed again", async () => {
-    const placed = await placeOn("webgpu", { matrix, bias }, specs);
-    const fn = await compile(affine, specs, { provider: "webgpu", bound: placed });
-    expect(Object.keys(fn.inputs)).toEqual(["x"]);
-    for (let i = 0; i < 2; i++) expect((await fn.run({ x })).y).toEqual(Float32Array.of(8, 18));
-    expect(await readValue(placed.matrix!)).toEqual(Float32Array.of(1, 2, 3, 4, 5, 6));
-    await fn.dispose();
-    for (const value of Object.values(placed)) if ("dispose" in value) value.dispose();
-  });
+  test.runIf(hasWebgpu)(
+    "uploads to webgpu once; what is bound there is not fed again (skipped without webgpu)",
+    async () => {
+      const placed = await placeOn("webgpu", { matrix, bias }, specs);
+      const fn = await compile(affine, specs, { provider: "webgpu", bound: placed });
+      expect(Object.keys(fn.inputs)).toEqual(["x"]);
+      for (let i = 0; i < 2; i++) expect((await fn.run({ x })).y).toEqual(Float32Array.of(8, 18));
+      expect(await readValue(placed.matrix!)).toEqual(Float32Array.of(1, 2, 3, 4, 5, 6));
+      await fn.dispose();
+      for (const value of Object.values(placed)) if ("dispose" in value) value.dispose();
+    },
+  );
 });

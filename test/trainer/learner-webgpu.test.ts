@@ -5,7 +5,7 @@ import { isWebgpuHere } from "../tensor/webgpu.js";
 import { learned, tinyLearner, tinySamples } from "./tiny.js";
 import { expectClose } from "./vectors.js";
 
-describe.skipIf(!(await isWebgpuHere()))("the update on provider webgpu", () => {
+describe.skipIf(!(await isWebgpuHere()))("the update on provider webgpu (skipped without it)", () => {
   const opened: Learner[] = [];
   afterAll(async () => {
     for (const learner of opened) await learner.dispose();
