@@ -43,8 +43,37 @@ export function jsonObject(text: string): Record<string, unknown> {
 /** "1,5,10" -> [1, 5, 10] */
 export const integerList = (text: string): number[] => text.split(",").map(positiveInteger);
 
-/** Gathers an option that may be given again and again. */
-export const collect = (text: string, before: readonly string[] = []): string[] => [...before, text];
+/** An option that may be given again and again. */
+export const repeatedOption = (flags: string, text: string): Option =>
+  new Option(flags, `${text}; may be given again`)
+    .argParser((value: string, before: readonly string[]) => [...before, value])
+    .default([], "none");
+
+export const languagesOption = (): Option =>
+  repeatedOption("--languages <folder>", "language files of your own");
+
+export const setOption = (): Option => repeatedOption("--set <key=value>", "override a key of the run file");
+
+export const workersOption = (): Option =>
+  new Option("--workers <count>", "programs judged at once; default: two a core").argParser(positiveInteger);
+
+/** Longest completion unless said otherwise: servers' own defaults go down to 16 tokens. */
+export const MAX_NEW_TOKENS = 1024;
+
+/** @param fallback - what the command takes without it */
+export const maxNewTokensOption = (fallback = String(MAX_NEW_TOKENS)): Option =>
+  new Option("--max-new-tokens <count>", `longest completion; default: ${fallback}`).argParser(
+    positiveInteger,
+  );
+
+/** OpenAI's word: refused with ours, which is the run file's too. */
+export const maxTokensOption = (): Option =>
+  new Option("--max-tokens <count>").hideHelp().argParser(() => {
+    throw new InvalidArgumentError("Here it is --max-new-tokens, as in a run file.");
+  });
+
+export const policyOption = (text = "policy folder, or a checkpoint of a run"): Option =>
+  new Option("--policy <folder>", text);
 
 /** Who builds the outer wall of a sandbox. */
 export const backendOption = (): Option =>

@@ -1,5 +1,5 @@
 import { Command } from "commander";
-import { choiceOption, collect } from "./arguments.js";
+import { choiceOption, setOption } from "./arguments.js";
 
 /** `retort config`: what may stand in a run file, and whether one is right. */
 export const configCommand = (): Command =>
@@ -24,7 +24,7 @@ const checkCommand = (): Command =>
       "Check a run file without starting it; every mistake is told with its place and the nearest key.",
     )
     .argument("<run.yaml>")
-    .option("--set <key=value>", "override a key, as in `retort train`", collect, [])
+    .addOption(setOption())
     .option("--resolved", "print the configuration with every default filled in")
     .addHelpText("after", "\nExample:\n  $ retort config check configs/runs/quickstart.yaml")
     .action(async (file: string, options: { set: readonly string[]; resolved?: true }) => {

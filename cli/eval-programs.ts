@@ -2,7 +2,7 @@
 import type { Programs } from "../coordinator/evaluate-programs.js";
 import { ConfigError } from "../core/index.js";
 import type { DEVICES } from "../policy/run-config.js";
-import type { BasePrecision } from "./arguments.js";
+import { type BasePrecision, MAX_NEW_TOKENS } from "./arguments.js";
 
 /** Absent: not given. What an option is absent of is chosen here, by the source that it belongs to. */
 export interface ProgramOptions {
@@ -14,7 +14,7 @@ export interface ProgramOptions {
   readonly completionsApi?: true;
   readonly concurrency?: number;
   readonly requestsPerMinute?: number;
-  readonly requestTimeout?: number;
+  readonly timeoutS?: number;
   readonly retries?: number;
   readonly body?: Readonly<Record<string, unknown>>;
   readonly language: readonly string[];
@@ -22,7 +22,7 @@ export interface ProgramOptions {
   readonly samples?: number;
   readonly temperature?: number;
   readonly topP?: number;
-  readonly maxTokens?: number;
+  readonly maxNewTokens?: number;
   readonly seed?: number;
   readonly system?: string;
   readonly instruct: boolean;
@@ -41,7 +41,7 @@ const USED_BY: Readonly<Record<string, readonly Source[]>> = {
   completionsApi: ["endpoint"],
   concurrency: ["endpoint"],
   requestsPerMinute: ["endpoint"],
-  requestTimeout: ["endpoint"],
+  timeoutS: ["endpoint"],
   retries: ["endpoint"],
   body: ["endpoint"],
   device: ["policy"],
@@ -51,14 +51,15 @@ const USED_BY: Readonly<Record<string, readonly Source[]>> = {
   samples: ["policy", "endpoint"],
   temperature: ["policy", "endpoint"],
   topP: ["policy", "endpoint"],
-  maxTokens: ["policy", "endpoint"],
+  maxNewTokens: ["policy", "endpoint"],
   seed: ["policy", "endpoint"],
   system: ["policy", "endpoint"],
   completions: ["policy", "endpoint"],
   programIn: ["solutions", "policy", "endpoint"],
 };
 
-const flag = (name: string): string =>
+/** "topP" -> "--top-p" */
+export const flag = (name: string): string =>
   `--${name.replace(/[A-Z]/g, (capital) => `-${capital.toLowerCase()}`)}`;
 
 const isGiven = (value: unknown): boolean =>
@@ -85,9 +86,6 @@ function sourceOf(options: ProgramOptions): Source {
   }
   return source;
 }
-
-/** Longest completion unless said otherwise: servers' own defaults go down to 16 tokens. */
-const MAX_TOKENS = 1024;
 
 /** @param environment - holds the endpoint's key, which never stands on a command line */
 export function programsOf(
@@ -117,7 +115,7 @@ export function programsOf(
     seed: options.seed ?? 0,
     temperature: options.temperature ?? 1,
     topP: options.topP ?? 1,
-    maxTokens: options.maxTokens ?? MAX_TOKENS,
+    maxTokens: options.maxNewTokens ?? MAX_NEW_TOKENS,
     slots: 64,
     basePrecision: { type: options.basePrecision ?? "float32", at: "--base-precision" },
   };
@@ -140,12 +138,12 @@ function endpointOf(
     ...(key ? { key } : {}),
     concurrency: options.concurrency ?? 8,
     ...(requestsPerMinute === undefined ? {} : { requestsPerMinute }),
-    timeoutS: options.requestTimeout ?? 300,
+    timeoutS: options.timeoutS ?? 300,
     retries: options.retries ?? 5,
     ...(temperature === undefined ? {} : { temperature }),
     ...(topP === undefined ? {} : { topP }),
     ...(seed === undefined ? {} : { seed }),
-    maxTokens: options.maxTokens ?? MAX_TOKENS,
+    maxTokens: options.maxNewTokens ?? MAX_NEW_TOKENS,
     body: options.body ?? {},
   };
 }

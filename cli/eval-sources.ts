@@ -1,7 +1,7 @@
 /** What `retort eval` evaluates: a task file, or a run. */
 import type { Evaluated } from "../coordinator/evaluate-solutions.js";
 import { ConfigError } from "../core/index.js";
-import { type ProgramOptions, programsOf } from "./eval-programs.js";
+import { flag, type ProgramOptions, programsOf } from "./eval-programs.js";
 import { type PoolOptions, poolConfig } from "./pool-options.js";
 
 export interface SourceOptions extends ProgramOptions, PoolOptions {
@@ -39,36 +39,51 @@ export async function filesOf(options: SourceOptions): Promise<Start> {
     evaluateFiles({ tasks, programs, out, languageFolders: options.languages, verifier, ...told });
 }
 
-/** Options that a run file answers, and what of it does. */
-const IN_RUN: Partial<Record<keyof SourceOptions, string>> = {
+/** Options that a run file answers, and what of it does; null: a run is evaluated without. */
+const IN_RUN: Partial<Record<keyof SourceOptions, string | null>> = {
   tasks: "tasks",
   solutions: "policy",
   references: "policy",
   policy: "policy.path",
-  endpoint: "policy",
+  endpoint: "rollout.engine",
+  model: "rollout.engine.model",
+  completionsApi: "rollout.engine.api",
+  concurrency: "rollout.engine.concurrency",
+  requestsPerMinute: null,
+  timeoutS: "rollout.engine.timeout_s",
+  retries: "rollout.engine.patience_s",
+  body: null,
   language: "languages.default",
+  overrideLanguage: null,
+  topP: null,
+  completions: null,
   languages: "languages.folders",
+  instruct: "languages.instruct",
   system: "policy.system_prompt",
   programIn: "policy.program_in",
-  maxTokens: "rollout.max_new_tokens",
+  maxNewTokens: "rollout.max_new_tokens",
   seed: "run.seed",
   device: "policy.device",
   basePrecision: "rollout.base_precision",
   workers: "verifier.workers",
+  backend: "verifier.backend",
+  require: "verifier.require",
   pool: "verifier.pool",
   redis: "verifier.redis.url",
+  redisPrefix: "verifier.redis.prefix",
+  waitS: "verifier.redis.wait_s",
 };
 
 /** @throws ConfigError for options that a run file answers */
 export async function runOf(file: string, options: SourceOptions): Promise<Start> {
   for (const [name, key] of Object.entries(IN_RUN)) {
     const value = options[name as keyof SourceOptions];
-    if (value === undefined || (Array.isArray(value) && value.length === 0)) continue;
-    const flag = `--${name.replace(/[A-Z]/g, (capital) => `-${capital.toLowerCase()}`)}`;
+    const isGiven = name === "instruct" ? value === false : value !== undefined;
+    if (!isGiven || (Array.isArray(value) && value.length === 0)) continue;
     throw new ConfigError({
-      at: flag,
-      need: `no run file: ${key} of the run says it`,
-      fix: "Use --set KEY=VALUE.",
+      at: name === "instruct" ? "--no-instruct" : flag(name),
+      need: `no run file: ${key === null ? "a run is evaluated without" : `${key} of the run says it`}`,
+      ...(key === null ? {} : { fix: "Use --set KEY=VALUE." }),
     });
   }
   const { loadRunConfig } = await import("../coordinator/config.js");

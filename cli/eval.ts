@@ -2,15 +2,20 @@ import { Command, Option } from "commander";
 import { DEVICES } from "../policy/run-config.js";
 import {
   BASE_PRECISIONS,
-  collect,
   fraction,
   integerList,
   jsonObject,
+  languagesOption,
+  maxNewTokensOption,
+  maxTokensOption,
   nonNegativeInteger,
   nonNegativeNumber,
+  policyOption,
   positiveInteger,
   positiveNumber,
+  repeatedOption,
   seedNumber,
+  setOption,
 } from "./arguments.js";
 import { filesOf, runOf, type SourceOptions } from "./eval-sources.js";
 import { withPool } from "./pool-options.js";
@@ -29,10 +34,10 @@ export const evalCommand = (): Command => {
     .argument("[run.yaml]", "a run file: its evaluation tasks, against its policy or a checkpoint")
     .option("--tasks <file>", "task file (JSONL); needed without a run file")
     .option("--out <file>", "result file (JSONL); rows that hold already are not judged again")
-    .option("--languages <folder>", "language files of your own; may be given again", collect, [])
+    .addOption(languagesOption())
     .option("--k <list>", "which pass@k and pass^k to report, as 1,5,10", integerList)
-    .option("--json", "print one JSON object instead of the table")
-    .option("--report <file>", "also a page (.html), or the same as .json; may be given again", collect, []);
+    .addOption(repeatedOption("--report <file>", "also a page (.html), or the same as .json"))
+    .option("--json", "print one JSON object instead of the table");
   return withPool(withEndpoint(withSampling(withSources(withRun(command)))))
     .addHelpText("after", EXAMPLES)
     .action(evaluate);
@@ -43,9 +48,9 @@ const withRun = (command: Command): Command =>
     .optionsGroup("With a run file:")
     .option("--checkpoint <which>", "latest, best, a step or a folder; default: the policy it starts from")
     .addOption(
-      new Option("--on <set>", "which tasks of the run; default heldout").choices(["heldout", "probe"]),
+      new Option("--on <set>", "which tasks of the run; default: heldout").choices(["heldout", "probe"]),
     )
-    .option("--set <key=value>", "override a key of the run file, as in `retort train`", collect, []);
+    .addOption(setOption());
 
 const withSources = (command: Command): Command =>
   command
@@ -55,51 +60,52 @@ const withSources = (command: Command): Command =>
       'programs (JSONL): {"task_id","language","program" or "completion","sample"?}',
     )
     .option("--references", "the tasks' own reference programs")
-    .option("--policy <folder>", "a policy folder, or a checkpoint of a run, sampled here")
+    .addOption(policyOption("policy folder, or a checkpoint of a run, sampled here"))
     .option("--endpoint <url>", "a server that speaks OpenAI's protocol, as http://localhost:8000/v1");
 
 const withSampling = (command: Command): Command =>
   command
     .optionsGroup("Sampling (--policy, --endpoint):")
-    .option("--language <name>", "for tasks that name no language; again: each task in each", collect, [])
+    .addOption(repeatedOption("--language <name>", "for tasks that name no language, each in each"))
     .option("--override-language", "--language also for tasks that name their own")
-    .option("--samples <count>", "completions of each task in each language; default 1", positiveInteger)
+    .option("--samples <count>", "completions of each task in each language; default: 1", positiveInteger)
     .option("--temperature <number>", "0 is greedy; default: 1, or the endpoint's own", nonNegativeNumber)
     .option("--top-p <fraction>", "cut the distribution to this probability", fraction)
-    .option("--max-tokens <count>", "longest completion; default 1024", positiveInteger)
+    .addOption(maxNewTokensOption())
+    .addOption(maxTokensOption())
     .option("--seed <number>", "random seed; default: 0, or none for an endpoint", seedNumber)
     .option("--system <text>", "system prompt")
     .option("--no-instruct", "leave out the language's own instruction after each prompt")
     .addOption(
       new Option(
         "--program-in <place>",
-        "the program is the last fenced block, or the whole; default fenced",
+        "the program is the last fenced block, or the whole; default: fenced",
       ).choices(["fenced", "whole"]),
     )
     .option("--completions <file>", "where completions are kept; default: beside --out")
     .addOption(
       new Option(
         "--base-precision <type>",
-        "of a large policy's matrices in decoding, on cpu; default float32",
+        "of a large policy's matrices in decoding, on cpu; default: float32",
       ).choices([...BASE_PRECISIONS]),
     )
-    .addOption(new Option("--device <name>", "what computes a policy; default auto").choices([...DEVICES]));
+    .addOption(new Option("--device <name>", "what computes a policy; default: auto").choices([...DEVICES]));
 
 const withEndpoint = (command: Command): Command =>
   command
     .optionsGroup("Endpoint (key: environment variable RETORT_API_KEY or OPENAI_API_KEY):")
     .option("--model <name>", "the model, as the endpoint spells it")
     .option("--completions-api", "/completions with the bare prompt instead of /chat/completions")
-    .option("--concurrency <count>", "requests at once; default 8", positiveInteger)
+    .option("--concurrency <count>", "requests at once; default: 8", positiveInteger)
     .option(
       "--requests-per-minute <count>",
       "no more than this, tries of failed ones included",
       positiveNumber,
     )
-    .option("--request-timeout <seconds>", "longest wait for one answer; default 300", positiveNumber)
+    .option("--timeout-s <seconds>", "longest wait for one answer; default: 300", positiveNumber)
     .option(
       "--retries <count>",
-      "tries after a failed one, with growing pauses; default 5",
+      "tries after a failed one, with growing pauses; default: 5",
       nonNegativeInteger,
     )
     .option("--body <json>", 'more fields of each request, as {"top_k":20}', jsonObject);

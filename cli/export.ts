@@ -2,6 +2,7 @@ import { existsSync, readdirSync, statSync } from "node:fs";
 import { Command, Option } from "commander";
 import { ConfigError } from "../core/index.js";
 import { STORED_TYPES, type StoredType } from "../policy/stored-type.js";
+import { policyOption } from "./arguments.js";
 
 interface ExportOptions {
   readonly policy: string;
@@ -13,7 +14,7 @@ interface ExportOptions {
 export const exportCommand = (): Command =>
   new Command("export")
     .description("Write a policy as one folder of whole weights; an adapter is added into its base.")
-    .requiredOption("--policy <folder>", "policy, adapter or checkpoint folder")
+    .addOption(policyOption().makeOptionMandatory())
     .requiredOption("--out <folder>", "new folder, in Hugging Face layout")
     .addOption(
       new Option("--dtype <type>", "type of the weights; source: as the base was published")

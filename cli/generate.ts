@@ -5,8 +5,11 @@ import {
   basePrecisionOption,
   choiceOption,
   fraction,
+  MAX_NEW_TOKENS,
+  maxNewTokensOption,
+  maxTokensOption,
   nonNegativeNumber,
-  positiveInteger,
+  policyOption,
   seedNumber,
 } from "./arguments.js";
 
@@ -15,7 +18,7 @@ interface GenerateOptions {
   readonly prompt: string;
   readonly temperature: number;
   readonly topP: number;
-  readonly maxNewTokens: number;
+  readonly maxNewTokens?: number;
   readonly seed: number;
   readonly device: (typeof DEVICES)[number];
   readonly basePrecision: BasePrecision;
@@ -25,11 +28,12 @@ interface GenerateOptions {
 export const generateCommand = (): Command =>
   new Command("generate")
     .description("Print a completion of a policy.")
-    .requiredOption("--policy <folder>", "policy folder (config.json, tokenizer.json, model.safetensors)")
+    .addOption(policyOption().makeOptionMandatory())
     .requiredOption("--prompt <text>", "the user's message")
     .option("--temperature <number>", "0 is greedy", nonNegativeNumber, 0)
     .option("--top-p <fraction>", "cut the distribution to this probability", fraction, 1)
-    .option("--max-new-tokens <count>", "longest completion", positiveInteger, 512)
+    .addOption(maxNewTokensOption())
+    .addOption(maxTokensOption())
     .option("--seed <number>", "random seed", seedNumber, 0)
     .addOption(choiceOption("--device <name>", "what computes", DEVICES, "auto"))
     .addOption(basePrecisionOption())
@@ -41,5 +45,5 @@ Example:
     )
     .action(async (options: GenerateOptions) => {
       const { generateText } = await import("../coordinator/generate.js");
-      process.stdout.write(`${await generateText(options)}\n`);
+      process.stdout.write(`${await generateText({ maxNewTokens: MAX_NEW_TOKENS, ...options })}\n`);
     });

@@ -2,7 +2,7 @@ import { existsSync } from "node:fs";
 import { delimiter, isAbsolute, join } from "node:path";
 import { Command } from "commander";
 import type { Backend, Language, LanguageCheck, LanguageTrial } from "../verifiers/index.js";
-import { backendOption, collect } from "./arguments.js";
+import { backendOption, languagesOption } from "./arguments.js";
 
 interface LanguagesOptions {
   readonly languages: readonly string[];
@@ -16,9 +16,7 @@ interface CheckOptions extends LanguagesOptions {
 }
 
 const withOptions = (command: Command): Command =>
-  command
-    .option("--languages <folder>", "language files of your own; may be given again", collect, [])
-    .option("--json", "print JSON instead of a table");
+  command.addOption(languagesOption()).option("--json", "print JSON instead of a table");
 
 /** `retort languages`: which there are, and whether they work here. */
 export const languagesCommand = (): Command =>

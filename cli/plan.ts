@@ -1,6 +1,6 @@
 import { Command } from "commander";
 import { DEVICES } from "../policy/run-config.js";
-import { choiceOption, collect, positiveNumber } from "./arguments.js";
+import { choiceOption, positiveNumber, setOption } from "./arguments.js";
 
 interface PlanOptions {
   readonly set: readonly string[];
@@ -16,7 +16,7 @@ export const planCommand = (): Command =>
   new Command("plan")
     .description("Say what a run will take, before anything of it is loaded: memory by stage, disk, time.")
     .argument("<run.yaml>", "run file; policy.path may be a folder with nothing but config.json")
-    .option("--set <key=value>", "override a key, as in `retort train`", collect, [])
+    .addOption(setOption())
     .addOption(choiceOption("--device <name>", "plan for this device, which need not be here", [...DEVICES]))
     .option("--memory <GB>", "its memory (2^30 bytes each); default: this machine's", positiveNumber)
     .option(

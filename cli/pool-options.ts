@@ -2,10 +2,10 @@
 import { type Command, InvalidArgumentError, Option } from "commander";
 import { ConfigError } from "../core/index.js";
 import type { Backend, VerifierConfig } from "../verifiers/index.js";
-import { backendOption, positiveInteger, positiveNumber, requireOption } from "./arguments.js";
+import { backendOption, positiveNumber, requireOption, workersOption } from "./arguments.js";
 
 export interface PoolOptions {
-  readonly backend: Backend;
+  readonly backend?: Backend;
   readonly require?: string;
   readonly workers?: number;
   readonly pool?: "local" | "redis";
@@ -23,21 +23,18 @@ export function prefixName(text: string): string {
 export const withPool = (command: Command): Command =>
   command
     .optionsGroup("Where programs run:")
-    .option(
-      "--workers <count>",
-      "programs judged at once on this machine; default: twice its cores",
-      positiveInteger,
-    )
-    .addOption(backendOption())
+    .addOption(workersOption())
+    .addOption(backendOption().default(undefined))
     .addOption(requireOption())
     .addOption(
-      new Option("--pool <where>", "where programs run: here, or on `retort worker`s; default local").choices(
-        ["local", "redis"],
-      ),
+      new Option(
+        "--pool <where>",
+        "where programs run: here, or on `retort worker`s; default: local",
+      ).choices(["local", "redis"]),
     )
     .option("--redis <url>", "where the workers are met (--pool redis); default: REDIS_URL")
-    .option("--redis-prefix <name>", "the workers' --prefix; default retort", prefixName)
-    .option("--wait-s <seconds>", "how long to wait for a worker of a language; default 60", positiveNumber);
+    .option("--redis-prefix <name>", "as the workers'; default: retort", prefixName)
+    .option("--wait-s <seconds>", "how long to wait for a worker of a language; default: 60", positiveNumber);
 
 /** What a pool is opened with. @throws ConfigError where options of one pool are given to the other */
 export async function poolConfig(options: PoolOptions): Promise<VerifierConfig> {
@@ -57,7 +54,7 @@ export async function poolConfig(options: PoolOptions): Promise<VerifierConfig> 
   const { VerifierConfig, readRequirements } = await import("../verifiers/index.js");
   const config = VerifierConfig.parse({
     pool,
-    backend: options.backend,
+    ...(options.backend === undefined ? {} : { backend: options.backend }),
     ...(options.require === undefined ? {} : { require: readRequirements(options.require) }),
     ...(workers === undefined ? {} : { workers }),
     redis: {

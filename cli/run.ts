@@ -3,7 +3,13 @@ import { constants } from "node:os";
 import { Command } from "commander";
 import { ConfigError, InfrastructureError, type Limits, type TestOutcome } from "../core/index.js";
 import type { Backend } from "../verifiers/index.js";
-import { backendOption, collect, positiveInteger, positiveNumber, requireOption } from "./arguments.js";
+import {
+  backendOption,
+  languagesOption,
+  positiveInteger,
+  positiveNumber,
+  requireOption,
+} from "./arguments.js";
 
 interface RunOptions {
   readonly language: string;
@@ -23,7 +29,7 @@ export const runCommand = (): Command =>
     .description("Run one program in the sandbox; stdin is passed on, and it exits as the program did.")
     .requiredOption("--language <name>", "language of the program")
     .argument("<file>", "the program")
-    .option("--languages <folder>", "language files of your own; may be given again", collect, [])
+    .addOption(languagesOption())
     .addOption(backendOption())
     .addOption(requireOption())
     .option("--time-s <seconds>", "wall time it may take", positiveNumber)

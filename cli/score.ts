@@ -4,7 +4,7 @@ import { Command } from "commander";
 import { z } from "zod";
 import { ConfigError } from "../core/index.js";
 import { DEVICES } from "../policy/run-config.js";
-import { choiceOption } from "./arguments.js";
+import { choiceOption, policyOption } from "./arguments.js";
 
 const IdsLine = z.strictObject({ ids: z.array(z.int().nonnegative()).min(2) });
 
@@ -50,7 +50,7 @@ async function readIds(file: string): Promise<IdsFile> {
 export const scoreCommand = (): Command =>
   new Command("score")
     .description("Print the log-probability that a policy gives each token id, given those before it.")
-    .requiredOption("--policy <folder>", "policy folder (config.json, model.safetensors)")
+    .addOption(policyOption().makeOptionMandatory())
     .requiredOption("--ids <file>", 'JSONL, {"ids": [...]} a line')
     .addOption(choiceOption("--device <name>", "what computes", DEVICES, "auto"))
     .addHelpText(

@@ -10,13 +10,16 @@ import {
   backendOption,
   basePrecisionOption,
   choiceOption,
-  collect,
+  languagesOption,
   nonNegativeInteger,
   nonNegativeNumber,
+  policyOption,
   portNumber,
   positiveInteger,
   positiveNumber,
+  repeatedOption,
   requireOption,
+  workersOption,
 } from "./arguments.js";
 import { stopSignals } from "./stop-signals.js";
 
@@ -79,8 +82,8 @@ const withVerifier = (command: Command): Command =>
     .option("--verifier", "serve the verifier")
     .addOption(backendOption())
     .addOption(requireOption())
-    .option("--workers <count>", "programs at once; default: two a core", positiveInteger)
-    .option("--languages <folder>", "language files of your own; may be given again", collect, [])
+    .addOption(workersOption())
+    .addOption(languagesOption())
     .option(
       "--max-time-s <seconds>",
       "most wall time that a request may ask for; default: the language's own (10)",
@@ -105,7 +108,7 @@ const withVerifier = (command: Command): Command =>
 const withPolicy = (command: Command): Command =>
   command
     .optionsGroup("A policy (OpenAI's API):")
-    .option("--policy <folder>", "serve a policy folder, or a checkpoint of a run")
+    .addOption(policyOption())
     .option("--name <name>", "what requests call it; default: the folder's name")
     .addOption(choiceOption("--device <name>", "what computes", DEVICES, "auto"))
     .addOption(basePrecisionOption())
@@ -124,11 +127,8 @@ const withHttp = (command: Command): Command =>
     .option("--host <address>", "address to listen on; one that others can reach needs a token", "127.0.0.1")
     .option("--port <number>", "port to listen on; 0: any that is free", portNumber, 8080)
     .option("--token-file <file>", "file that holds the token requests must bring; else RETORT_TOKEN, if set")
-    .option(
-      "--allow-host <name>",
-      "another name in the Host header, on a loopback address; may be given again",
-      collect,
-      [],
+    .addOption(
+      repeatedOption("--allow-host <name>", "another name in the Host header, on a loopback address"),
     )
     .option("--max-body-mb <mebibytes>", "largest request; more is answered 413", positiveInteger, 32)
     .option(

@@ -1,5 +1,5 @@
 import { Command } from "commander";
-import { collect, positiveInteger } from "./arguments.js";
+import { languagesOption, workersOption } from "./arguments.js";
 
 interface CheckOptions {
   readonly run?: true;
@@ -17,8 +17,8 @@ export const checkCommand = (): Command =>
     .argument("<file>", "task file (JSONL)")
     .option("--run", "run every reference in the sandbox")
     .option("--out <file>", "write the tasks without a fault")
-    .option("--workers <count>", "sandboxes at once; default: two a core", positiveInteger)
-    .option("--languages <folder>", "language files of your own; may be given again", collect, [])
+    .addOption(workersOption())
+    .addOption(languagesOption())
     .option("--json", "print the report as JSON")
     .addHelpText(
       "after",

@@ -1,6 +1,16 @@
 import { Command } from "commander";
 import { COMPARATORS, type ComparatorName, ConfigError } from "../core/index.js";
-import { choiceOption, collect, nonNegativeNumber, positiveInteger, positiveNumber } from "./arguments.js";
+import {
+  choiceOption,
+  languagesOption,
+  maxNewTokensOption,
+  maxTokensOption,
+  nonNegativeInteger,
+  nonNegativeNumber,
+  positiveInteger,
+  positiveNumber,
+  workersOption,
+} from "./arguments.js";
 
 interface RewriteOptions {
   readonly endpoint: string;
@@ -13,18 +23,16 @@ interface RewriteOptions {
   readonly comparator: ComparatorName;
   readonly concurrency: number;
   readonly requestsPerMinute?: number;
-  readonly requestTimeout: number;
+  readonly timeoutS: number;
   readonly retries: number;
   readonly temperature?: number;
-  readonly maxTokens?: number;
+  readonly maxNewTokens?: number;
   readonly pricePrompt?: number;
   readonly priceCompletion?: number;
   readonly workers?: number;
   readonly languages: readonly string[];
   readonly json?: true;
 }
-
-const count = (text: string): number => (text === "0" ? 0 : positiveInteger(text));
 
 export const rewriteCommand = (): Command =>
   new Command("rewrite")
@@ -63,20 +71,20 @@ export const rewriteCommand = (): Command =>
       ),
     )
     .option("--concurrency <count>", "exercises at once", positiveInteger, 8)
-    .option("--requests-per-minute <count>", "at most so many requests", positiveNumber)
-    .option("--request-timeout <seconds>", "longest wait for one answer", positiveNumber, 300)
     .option(
-      "--retries <count>",
-      "of a request that fails: 429, 5xx, dropped and silent connections",
-      count,
-      4,
+      "--requests-per-minute <count>",
+      "no more than this, tries of failed ones included",
+      positiveNumber,
     )
+    .option("--timeout-s <seconds>", "longest wait for one answer", positiveNumber, 300)
+    .option("--retries <count>", "tries after a failed one, with growing pauses", nonNegativeInteger, 5)
     .option("--temperature <number>", "default: the endpoint's own", nonNegativeNumber)
-    .option("--max-tokens <count>", "longest reply; default: the endpoint's own", positiveInteger)
+    .addOption(maxNewTokensOption("the endpoint's own"))
+    .addOption(maxTokensOption())
     .option("--price-prompt <number>", "price of a million tokens in, for the summary", nonNegativeNumber)
     .option("--price-completion <number>", "price of a million tokens out", nonNegativeNumber)
-    .option("--workers <count>", "sandboxes at once; default: two a core", positiveInteger)
-    .option("--languages <folder>", "language files of your own; may be given again", collect, [])
+    .addOption(workersOption())
+    .addOption(languagesOption())
     .option("--json", "print the summary as JSON")
     .addHelpText(
       "after",
@@ -90,12 +98,12 @@ Example:
       const { rewriteTasks } = await import("../coordinator/rewrite/rewrite-tasks.js");
       const { summaryLines } = await import("../coordinator/rewrite/summary.js");
       const { loadLanguages } = await import("../verifiers/index.js");
-      const { endpoint, model, requestsPerMinute, requestTimeout, retries, temperature, maxTokens, ...rest } =
+      const { endpoint, model, requestsPerMinute, timeoutS, retries, temperature, maxNewTokens, ...rest } =
         options;
       const { pricePrompt, priceCompletion, languages, json, ...plain } = rest;
       if (plain.out === plain.report)
         throw new ConfigError({ at: "--report", got: plain.report, need: "another file than --out" });
-      const key = process.env.RETORT_API_KEY ?? process.env.OPENAI_API_KEY;
+      const key = process.env.RETORT_API_KEY || process.env.OPENAI_API_KEY;
       const result = await rewriteTasks({
         ...plain,
         files,
@@ -104,12 +112,12 @@ Example:
         endpoint: {
           url: endpoint,
           model,
-          timeoutS: requestTimeout,
+          timeoutS,
           retries,
-          ...(key === undefined || key === "" ? {} : { key }),
+          ...(key ? { key } : {}),
           ...(requestsPerMinute === undefined ? {} : { requestsPerMinute }),
           ...(temperature === undefined ? {} : { temperature }),
-          ...(maxTokens === undefined ? {} : { maxTokens }),
+          ...(maxNewTokens === undefined ? {} : { maxTokens: maxNewTokens }),
         },
         prices: {
           ...(pricePrompt === undefined ? {} : { prompt: pricePrompt }),

@@ -2,7 +2,7 @@ import { Command, InvalidArgumentError } from "commander";
 import { COMPARATORS, type ComparatorName } from "../core/index.js";
 import { VISIBILITIES, type Visibility } from "../tasks/readers/checked-task.js";
 import { FORMAT_NAMES } from "../tasks/readers/formats.js";
-import { choiceOption, collect, positiveInteger } from "./arguments.js";
+import { choiceOption, languagesOption, positiveInteger } from "./arguments.js";
 import { stopSignals } from "./stop-signals.js";
 import { checkCommand } from "./tasks-check.js";
 import { rewriteCommand } from "./tasks-rewrite.js";
@@ -54,7 +54,7 @@ const convertCommand = (): Command =>
     .requiredOption("--out <file>", "task file (JSONL) to write")
     .option("--report <file>", "every refused row and every test left out, as JSON")
     .option("--language <name>", "language of the tasks whose rows name none")
-    .option("--languages <folder>", "language files of your own; may be given again", collect, [])
+    .addOption(languagesOption())
     .addOption(
       choiceOption(
         "--visible <which>",

@@ -1,5 +1,5 @@
 import { Command } from "commander";
-import { collect } from "./arguments.js";
+import { setOption } from "./arguments.js";
 import { stopSignals } from "./stop-signals.js";
 
 interface TrainOptions {
@@ -15,7 +15,7 @@ export const trainCommand = (): Command =>
   new Command("train")
     .description("Train a policy as a run file says.")
     .argument("<run.yaml>", "run file; `retort config schema` describes it")
-    .option("--set <key=value>", "override a key of the run file; may be given again and again", collect, [])
+    .addOption(setOption())
     .option("--resume", "go on with the run in run.dir from its last good checkpoint")
     .option("--from-scratch", "make the warm start anew instead of loading the shipped one")
     .option("--no-plan", "start even if the plan says that memory will not suffice (see `retort plan`)")

@@ -2,12 +2,20 @@ import { Command } from "commander";
 import { ConfigError } from "../core/index.js";
 import type { Backend } from "../verifiers/index.js";
 import type { WorkerEvent } from "../verifiers/redis/index.js";
-import { backendOption, collect, positiveInteger, positiveNumber, requireOption } from "./arguments.js";
+import {
+  backendOption,
+  languagesOption,
+  positiveInteger,
+  positiveNumber,
+  repeatedOption,
+  requireOption,
+  workersOption,
+} from "./arguments.js";
 import { prefixName } from "./pool-options.js";
 
 interface WorkerOptions {
   readonly redis?: string;
-  readonly prefix?: string;
+  readonly redisPrefix?: string;
   readonly languages: readonly string[];
   readonly only: readonly string[];
   readonly workers?: number;
@@ -27,13 +35,13 @@ export const workerCommand = (): Command =>
     .description("Join a pool of verifiers: judge programs for runs and evaluations on other machines.")
     .option("--redis <url>", "the pool's Redis; default: REDIS_URL, where a password stays out of sight")
     .option(
-      "--prefix <name>",
+      "--redis-prefix <name>",
       "of every key; pools of different prefixes do not meet; default: retort",
       prefixName,
     )
-    .option("--languages <folder>", "language files of your own; may be given again", collect, [])
-    .option("--only <language>", "offer this language alone; may be given again", collect, [])
-    .option("--workers <count>", "programs at a time; default: twice the machine's cores", positiveInteger)
+    .addOption(languagesOption())
+    .addOption(repeatedOption("--only <language>", "offer this language alone"))
+    .addOption(workersOption())
     .addOption(backendOption())
     .addOption(requireOption())
     .option("--name <name>", "names this worker in results; default: host name and process id")
@@ -44,8 +52,8 @@ export const workerCommand = (): Command =>
     )
     .option("--max-time-s <seconds>", "most time a test may ask for; default: 600", positiveNumber)
     .option("--max-memory-mb <mebibytes>", "most memory a test may ask for; default: all", positiveInteger)
-    .option("--json", "log as JSON, one object a line")
     .option("--poisoned", "list the programs that were set aside because workers died of them, and end")
+    .option("--json", "log as JSON, one object a line")
     .addHelpText(
       "after",
       `
@@ -76,7 +84,7 @@ async function work(url: string, options: WorkerOptions): Promise<void> {
   const { languageSet, loadLanguages, readRequirements } = await import("../verifiers/index.js");
   const all = loadLanguages(options.languages);
   const languages = options.only.length === 0 ? all : languageSet(options.only.map(all.get));
-  const { backend, prefix, workers, name, silenceS, maxTimeS, maxMemoryMb } = options;
+  const { backend, redisPrefix: prefix, workers, name, silenceS, maxTimeS, maxMemoryMb } = options;
   const stopped = stopSignal();
   const starting = startRedisWorker({
     languages,
@@ -119,7 +127,7 @@ function stopSignal(): Promise<null> {
   });
 }
 
-async function printPoisoned(url: string, { prefix, json }: WorkerOptions): Promise<void> {
+async function printPoisoned(url: string, { redisPrefix: prefix, json }: WorkerOptions): Promise<void> {
   const { listPoisoned } = await import("../verifiers/redis/index.js");
   const found = await listPoisoned(url, prefix);
   if (json) {

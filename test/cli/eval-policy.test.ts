@@ -23,7 +23,17 @@ afterAll(() => rmSync(root, { recursive: true }));
 const sampled = (out: string, ...more: readonly string[]): string[] => [
   "eval",
   ...["--tasks", join(root, "heldout.jsonl"), "--policy", join(root, "policy"), "--language", "lua"],
-  ...["--no-instruct", "--program-in", "whole", "--max-tokens", "12", "--samples", "4", "--device", "cpu"],
+  ...[
+    "--no-instruct",
+    "--program-in",
+    "whole",
+    "--max-new-tokens",
+    "12",
+    "--samples",
+    "4",
+    "--device",
+    "cpu",
+  ],
   ...["--out", join(root, out), "--json", ...more],
 ];
 const lines = (name: string): string[] => readFileSync(join(root, name), "utf8").trimEnd().split("\n");
@@ -114,6 +124,9 @@ test.each([
   { args: ["--checkpoint", "lattest"], says: "--checkpoint: need latest, best, a step's number or a folder" },
   { args: ["--on", "probe"], says: "tasks.probe: need tasks" },
   { args: ["--policy", "x"], says: "--policy: need no run file: policy.path of the run says it" },
+  { args: ["--backend", "podman"], says: "--backend: need no run file: verifier.backend of the run says it" },
+  { args: ["--no-instruct"], says: "--no-instruct: need no run file: languages.instruct of the run says it" },
+  { args: ["--top-p", "0.5"], says: "--top-p: need no run file: a run is evaluated without" },
 ])("what a run does not have, or says itself, is exit 2: $args", async ({ args, says }) => {
   const { code, stderr } = await retort(["eval", file, "--set", `run.dir=${run}`, ...args]);
   expect([code, stderr]).toEqual([2, expect.stringContaining(says)]);

@@ -254,7 +254,7 @@ test("rewrite asks the endpoint with the key of the environment, and the second 
     out,
     "--temperature",
     "0",
-    "--max-tokens",
+    "--max-new-tokens",
     "500",
     "--price-prompt",
     "1",

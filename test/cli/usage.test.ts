@@ -5,7 +5,7 @@ import { join } from "node:path";
 import { promisify } from "node:util";
 import { afterAll, expect, test } from "vitest";
 import { packageRoot } from "../../core/index.js";
-import { retort } from "./retort.js";
+import { type Outcome, retort } from "./retort.js";
 
 const folder = mkdtempSync(join(tmpdir(), "cli-"));
 afterAll(() => rmSync(folder, { recursive: true }));
@@ -34,12 +34,44 @@ const COMMANDS = [
   ["warm-start"],
 ];
 
+const helps = new Map<string, Promise<Outcome>>();
+
+/** A command's help, asked for once. */
+function helpOf(command: readonly string[]): Promise<Outcome> {
+  const name = command.join(" ");
+  const help = helps.get(name) ?? retort([...command, "--help"]);
+  helps.set(name, help);
+  return help;
+}
+
 test.each(COMMANDS)("retort %s %s has help with an example, on stdout, exit 0", async (...command) => {
   const words = command.filter((word) => typeof word === "string");
-  const { code, stdout, stderr } = await retort([...words, "--help"]);
+  const { code, stdout, stderr } = await helpOf(words);
   expect([code, stderr]).toEqual([0, ""]);
   expect(stdout).toContain(`Usage: retort ${words.join(" ")}`);
   if (words.join() !== "config") expect(stdout).toMatch(/:\n {2}\$ /);
+});
+
+/** Every option of every command, as its help shows it. */
+async function optionsByName(): Promise<Map<string, Set<string>>> {
+  const found = new Map<string, Set<string>>();
+  for (const command of COMMANDS) {
+    const { stdout } = await helpOf(command);
+    for (const [, flags] of stdout.matchAll(/^ {2}(--\S+(?: <[^>]+>)?)/gm)) {
+      const name = flags!.split(" ")[0]!;
+      found.set(name, (found.get(name) ?? new Set()).add(flags!));
+    }
+  }
+  return found;
+}
+
+test("an option takes the same wherever it is, and what takes seconds ends in -s", async () => {
+  const options = await optionsByName();
+  const uneven = [...options.values()].filter((flags) => flags.size > 1).map((flags) => [...flags].sort());
+  // Two commands write a policy, the others rows.
+  expect(uneven).toEqual([["--out <file>", "--out <folder>"]]);
+  for (const [flags] of options.values()) expect(flags!.includes("<seconds>")).toBe(/-s /.test(flags!));
+  expect(options.size).toBeGreaterThan(80);
 });
 
 test("the help lists every command", async () => {
@@ -70,6 +102,10 @@ test.each([
     args: ["generate", "--policy", "p", "--prompt", "x", "--device", "gpu"],
     says: "Allowed choices are auto, cpu",
   },
+  ...["generate", "eval", "tasks rewrite"].map((command) => ({
+    args: [...command.split(" "), "--max-tokens", "9"],
+    says: "Here it is --max-new-tokens, as in a run file.",
+  })),
 ])("wrong usage is exit 2 and says what is wrong: $args", async ({ args, says }) => {
   const { code, stdout, stderr } = await retort(args);
   expect([code, stdout]).toEqual([2, ""]);

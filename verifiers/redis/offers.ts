@@ -40,7 +40,7 @@ export interface Place {
 
 /** What to do where nobody offers a language. */
 export function whoIsMissing(language: Language, offer: Offer, place: Place): string {
-  const prefix = place.prefix === DEFAULT_PREFIX ? "" : ` --prefix ${place.prefix}`;
+  const prefix = place.prefix === DEFAULT_PREFIX ? "" : ` --redis-prefix ${place.prefix}`;
   const command = `retort worker --redis ${place.shownUrl}${prefix}`;
   if (offer.differing.length === 0) {
     return `no worker offers ${language.name}; on a machine that has its tools, start: ${command}`;
