@@ -5,7 +5,7 @@
  * Shapes: B rows, T tokens, H query heads, K key/value heads, G = H / K, E head width; a block has C queries and sees
  * the first L keys.
  */
-import * as tf from "@tensorflow/tfjs-core";
+import * as tf from "../tensor/tfjs.js";
 
 /** Some queries of a row, and how many keys they see. */
 export interface QueryBlock {

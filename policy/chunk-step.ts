@@ -5,7 +5,7 @@
  * Shapes: N sequences, C new tokens of each, M = N * C, D width, F feed-forward width, H query heads, K key/value heads,
  * G = H / K, E head width, L cache length, V vocabulary.
  */
-import * as tf from "@tensorflow/tfjs-core";
+import * as tf from "../tensor/tfjs.js";
 import type { DecoderConfig } from "./config.js";
 import { applyRope, causalMask, type KeyValue, MASKED, rmsNorm, type Weights } from "./decoder.js";
 import { loraA, loraB, loraScale } from "./lora.js";

@@ -2,7 +2,7 @@
  * One token of many sequences against their caches, with the weights laid out for it. The decoder is that of decoder.ts.
  * Shapes: S slots, D width, H query heads, K key/value heads, G = H / K, E head width, C cache length, V vocabulary.
  */
-import * as tf from "@tensorflow/tfjs-core";
+import * as tf from "../tensor/tfjs.js";
 import type { DecoderConfig } from "./config.js";
 import { applyRope, type KeyValue, MASKED, type Weights } from "./decoder.js";
 import { loraA, loraB, loraScale } from "./lora.js";

@@ -3,7 +3,7 @@
  * into the sampler's and the trainer's graphs, so their log-probabilities agree.
  * Shapes: B rows, T tokens, D width, H query heads, K key/value heads, G = H / K, E head width, V vocabulary.
  */
-import * as tf from "@tensorflow/tfjs-core";
+import * as tf from "../tensor/tfjs.js";
 import { blockedAttention, largestBlock, queryBlocks } from "./blocked-attention.js";
 import type { DecoderConfig } from "./config.js";
 import { loraA, loraB, loraScale } from "./lora.js";

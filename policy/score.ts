@@ -1,6 +1,6 @@
-import * as tf from "@tensorflow/tfjs-core";
 import { ConfigError } from "../core/index.js";
 import { compile, type Provider, type Value } from "../tensor/index.js";
+import * as tf from "../tensor/tfjs.js";
 import type { DecoderConfig } from "./config.js";
 import { decoderHidden, decoderLogits, projectLogits } from "./decoder.js";
 import { weightSpecs } from "./weight-specs.js";

@@ -1,5 +1,5 @@
 /** Products of a decoding step's few rows with a weight: how the weight stands in memory decides how fast it is read. */
-import * as tf from "@tensorflow/tfjs-core";
+import * as tf from "../tensor/tfjs.js";
 
 /**
  * `rows`: [out, in], as checkpoints have them; read once for many sequences, in `columnProduct`.

@@ -2,7 +2,7 @@
  * Rows without their padding: N tokens one after the other, and where they stand in the rows [B, T] that attention needs.
  * Everything but attention treats tokens apart and is spared the padding.
  */
-import * as tf from "@tensorflow/tfjs-core";
+import * as tf from "../tensor/tfjs.js";
 
 export interface UnpaddedRows {
   /** [B, T] int32: the token at each place of the rows; at padding, one that nothing is read from. */

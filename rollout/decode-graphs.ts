@@ -1,5 +1,5 @@
 /** The traced functions of sampling, shared by both kinds of cache. */
-import * as tf from "@tensorflow/tfjs-core";
+
 import {
   chunkLogits,
   type DecoderConfig,
@@ -14,6 +14,7 @@ import {
   weightSpecs,
 } from "../policy/index.js";
 import type { Provider, TensorSpec, TracedFunction } from "../tensor/index.js";
+import * as tf from "../tensor/tfjs.js";
 import { PREFILL_ROWS, type RunnerShape } from "./key-value-cache.js";
 
 export type Specs = Record<string, TensorSpec>;

@@ -1,4 +1,3 @@
-import * as tf from "@tensorflow/tfjs-core";
 import { type DecoderConfig, decoderHidden, decodingSpecs, weightSpecs } from "../policy/index.js";
 import {
   type CompiledFunction,
@@ -11,6 +10,7 @@ import {
   type TracedFunction,
   type Value,
 } from "../tensor/index.js";
+import * as tf from "../tensor/tfjs.js";
 import {
   cacheOf,
   cacheSpecs,

@@ -2,8 +2,9 @@
  * Drawing tokens inside the graph, so that logits never leave a GPU: `drawToken` of sampling.ts in float32.
  * Shapes: S slots, V vocabulary, N blocks of L words each.
  */
-import * as tf from "@tensorflow/tfjs-core";
+
 import type { TensorSpec, Value } from "../tensor/index.js";
+import * as tf from "../tensor/tfjs.js";
 import type { SlotDraw, StreamedToken } from "./sampling.js";
 
 /** Halvings of the interval in which the least logit kept lies: from some 100 wide down to float32's resolution. */

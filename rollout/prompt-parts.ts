@@ -1,7 +1,8 @@
 /** Prompts run part by part, on the weights as they stand: one compiled shape for prompts of any length. */
-import type * as tf from "@tensorflow/tfjs-core";
+
 import { type DecoderConfig, decodeChunk, weightSpecs } from "../policy/index.js";
 import { type CompiledFunction, compile, type TracedFunction, type Value } from "../tensor/index.js";
+import type * as tf from "../tensor/tfjs.js";
 import {
   cacheLengths,
   cacheNames,

@@ -3,7 +3,6 @@ import { existsSync, readdirSync, readFileSync } from "node:fs";
 import { createRequire } from "node:module";
 import { availableParallelism, cpus } from "node:os";
 import { dirname, join } from "node:path";
-import * as tf from "@tensorflow/tfjs-core";
 import * as ort from "onnxruntime-node";
 import { ConfigError } from "../core/index.js";
 import { cast } from "./arithmetic.js";
@@ -11,6 +10,7 @@ import { compile, type Provider } from "./compile.js";
 import { TENSORFLOW_PACKAGES } from "./eager.js";
 import { Graph, PLAIN_DIALECT } from "./graph.js";
 import { encodeModel } from "./onnx.js";
+import * as tf from "./tfjs.js";
 import { disposeValues } from "./values.js";
 
 /** Where Debian's `chromium` package puts SwiftShader, a Vulkan driver that computes on the CPU. */

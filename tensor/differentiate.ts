@@ -1,6 +1,7 @@
 /** Gradients by name, of functions written over tfjs ops. */
-import * as tf from "@tensorflow/tfjs-core";
+
 import { registerGradients } from "./gradients.js";
+import * as tf from "./tfjs.js";
 
 /** Tensors by name. */
 export type TensorMap = Readonly<Record<string, tf.Tensor>>;
@@ -8,7 +9,7 @@ export type TensorMap = Readonly<Record<string, tf.Tensor>>;
 /** Outputs by name. Called once while it is compiled (on `tensorflow`: in every run). */
 export type TracedFunction = (inputs: TensorMap) => Record<string, tf.Tensor>;
 
-registerGradients();
+tf.whenLoaded(registerGradients);
 
 /** The same tensor, through which no gradient flows. */
 export function stopGradient<T extends tf.Tensor>(x: T): T {
@@ -35,7 +36,7 @@ export function valueAndGradients(
   let extras: Record<string, tf.Tensor> = {};
   const forward = (): tf.Scalar => {
     const result = loss(params);
-    if (result instanceof tf.Tensor) return result;
+    if ("dataId" in result) return result;
     // Kept until the backward pass is over: it ends the scope in which they were made.
     extras = Object.fromEntries(
       Object.entries(result.extras).map(([name, x]) => [name, tf.keep(tf.clone(x))]),

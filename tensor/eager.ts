@@ -1,8 +1,9 @@
 /** The same functions run op by op on tfjs's active backend: TensorFlow where it is installed. */
 import { createRequire } from "node:module";
-import * as tf from "@tensorflow/tfjs-core";
 import { ConfigError } from "../core/index.js";
 import type { TracedFunction } from "./differentiate.js";
+import { registerGradients } from "./gradients.js";
+import * as tf from "./tfjs.js";
 import {
   type CompiledFunction,
   checkFeeds,
@@ -29,6 +30,7 @@ export async function useTensorflowBackend(): Promise<string> {
   for (const peer of TENSORFLOW_PACKAGES) {
     try {
       require(peer);
+      registerGradients(); // ours again: the package brings tfjs's own
       if (await tf.setBackend("tensorflow")) return peer;
     } catch (error) {
       cause ??= error;

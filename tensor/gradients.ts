@@ -2,9 +2,9 @@
  * Gradients registered in place of tfjs's own: where tfjs forgets that an operand was broadcast, has none at all, or
  * takes a detour that shows in the training step. They hold for every backend, eager ones too.
  */
-import * as tf from "@tensorflow/tfjs-core";
+
 import { ofGradients } from "./half-precision.js";
-import "./register-tfjs.js"; // tfjs's own gradients first, so that ours replace them
+import * as tf from "./tfjs.js";
 
 type Gradient = (
   dy: tf.Tensor,

@@ -2,13 +2,13 @@
  * A tfjs backend that records instead of computing. While a function is traced every tfjs op calls one of our kernels,
  * which adds ONNX nodes to the current graph and returns a tensor without data.
  */
-import * as tf from "@tensorflow/tfjs-core";
-import "./register-tfjs.js";
+
 import { cast } from "./arithmetic.js";
 import type { ElementType, Graph, Value } from "./graph.js";
+import * as tf from "./tfjs.js";
 
 // Production mode keeps tfjs's advice to install another backend off the terminal.
-tf.enableProdMode();
+tf.whenLoaded(() => tf.enableProdMode());
 
 export const TRACE_BACKEND = "retort-trace";
 
@@ -30,47 +30,50 @@ export type Emit = (
 const MESSAGE_READ =
   "a traced function cannot read a tensor's elements (dataSync, data, array, print): they exist only when it runs";
 
-class TraceBackend extends tf.KernelBackend {
+/** Not a subclass of tfjs's KernelBackend, which would have to be loaded for it; tfjs calls nothing but these. */
+class TraceBackend
+  implements Omit<tf.KernelBackend, "createTensorFromGPUData" | "memory" | "readToGPU" | "time">
+{
   graph: Graph | null = null;
 
   current(): Graph {
     if (!this.graph) throw new Error("the recording backend was used outside compile()");
     return this.graph;
   }
-  override write(data: tf.BackendValues, shape: number[], dtype: tf.DataType): tf.DataId {
+  write(data: tf.BackendValues, shape: number[], dtype: tf.DataType): tf.DataId {
     const graph = this.current();
     return new TracedData(graph, constantOf(graph, data, shape, dtype));
   }
-  override move(): void {
+  move(): void {
     throw new Error("a recorded tensor holds no elements that could move to another backend");
   }
-  override read(): Promise<tf.BackendValues> {
+  read(): Promise<tf.BackendValues> {
     return Promise.reject(new Error(MESSAGE_READ));
   }
-  override readSync(): tf.BackendValues {
+  readSync(): tf.BackendValues {
     throw new Error(MESSAGE_READ);
   }
-  override disposeData(): boolean {
+  disposeData(): boolean {
     return true;
   }
-  override refCount(): number {
+  refCount(): number {
     return 1;
   }
-  override incRef(): void {}
+  incRef(): void {}
   decRef(): void {}
-  override numDataIds(): number {
+  numDataIds(): number {
     return 0;
   }
-  override timerAvailable(): boolean {
+  timerAvailable(): boolean {
     return false;
   }
-  override floatPrecision(): 16 | 32 {
+  floatPrecision(): 16 | 32 {
     return 32;
   }
-  override epsilon(): number {
+  epsilon(): number {
     return 1e-7;
   }
-  override dispose(): void {}
+  dispose(): void {}
 }
 
 const backend = new TraceBackend();
@@ -136,23 +139,20 @@ export function tensorOf(graph: Graph, value: Value): tf.Tensor {
  * @param takesHalf - the op records float16 inputs as they are; else they are widened before it
  */
 export function defineKernel(kernelName: string, emit: Emit, { takesHalf = false } = {}): void {
-  tf.registerKernel({
-    kernelName,
-    backendName: TRACE_BACKEND,
-    kernelFunc: ({ inputs, attrs }) => {
-      const graph = backend.current();
-      const values: Record<string, Value> = {};
-      for (const [name, tensor] of Object.entries(inputs)) {
-        if (!tensor) continue;
-        const value = recordedValue(graph, tensor);
-        if (value.type === "int8" && kernelName !== "BatchMatMul")
-          throw new Error(`${kernelName}: a matrix of int8 can only be multiplied by`);
-        values[name] = takesHalf || value.type !== "float16" ? value : cast(graph, value, "float32");
-      }
-      const result = emit(graph, values, attrs ?? {});
-      return "id" in result ? infoOf(graph, result) : result.map((value) => infoOf(graph, value));
-    },
-  });
+  const record: tf.KernelFunc = ({ inputs, attrs }) => {
+    const graph = backend.current();
+    const values: Record<string, Value> = {};
+    for (const [name, tensor] of Object.entries(inputs)) {
+      if (!tensor) continue;
+      const value = recordedValue(graph, tensor);
+      if (value.type === "int8" && kernelName !== "BatchMatMul")
+        throw new Error(`${kernelName}: a matrix of int8 can only be multiplied by`);
+      values[name] = takesHalf || value.type !== "float16" ? value : cast(graph, value, "float32");
+    }
+    const result = emit(graph, values, attrs ?? {});
+    return "id" in result ? infoOf(graph, result) : result.map((value) => infoOf(graph, value));
+  };
+  tf.whenLoaded(() => tf.registerKernel({ kernelName, backendName: TRACE_BACKEND, kernelFunc: record }));
 }
 
 let isRegistered = false;
@@ -164,7 +164,7 @@ let isRegistered = false;
  */
 export function whileTracing<T extends tf.TensorContainer>(graph: Graph, fn: () => T): T {
   if (!isRegistered) {
-    tf.registerBackend(TRACE_BACKEND, () => backend, 0);
+    tf.registerBackend(TRACE_BACKEND, () => backend as unknown as tf.KernelBackend, 0);
     isRegistered = true;
   }
   tf.backend(); // starts tfjs's default backend where none is active yet

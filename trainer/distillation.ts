@@ -3,7 +3,7 @@
  * the student's top-k tokens plus one bin for the rest. Only the student carries a gradient.
  * @see SDPO, arXiv 2601.20802, section 2 and appendix A; lasgroup/SDPO@0e6d510, core_algos.py
  */
-import * as tf from "@tensorflow/tfjs-core";
+import * as tf from "../tensor/tfjs.js";
 import { logSumExp, stopGradient } from "./log-probs.js";
 
 type Save = (tensors: tf.Tensor[]) => void;

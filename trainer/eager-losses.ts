@@ -2,7 +2,7 @@
  * The losses on plain numbers, for use without a run: notebooks, tests, other trainers. They evaluate the functions
  * that the training graphs are traced from, in float32: results agree with float64 to about 1e-6 relative.
  */
-import * as tf from "@tensorflow/tfjs-core";
+import * as tf from "../tensor/tfjs.js";
 import { type Aggregation, aggregate, parseAggregation } from "./aggregation.js";
 import { divergence, sampledTokenDistillation, topkBins } from "./distillation.js";
 import { onCpu } from "./eager.js";

@@ -1,14 +1,10 @@
-import { createRequire } from "node:module";
-import * as tf from "@tensorflow/tfjs-core";
-
-const require = createRequire(import.meta.url);
+import * as tf from "../tensor/tfjs.js";
 
 /**
  * Evaluates tfjs code at once on tfjs's cpu backend, frees every tensor it made, and leaves the caller's backend as it
  * was. `compute` must return plain values (`arraySync`), not tensors.
  */
 export function onCpu<T extends object | number>(compute: () => T): T {
-  require("@tensorflow/tfjs-backend-cpu"); // not before: a run, which never comes here, would start a tenth of a second later
   tf.backend(); // chooses one if nobody has, so that there is something to go back to
   const before = tf.getBackend();
   // Both calls finish synchronously for backends that are already there; the promise only reports it.

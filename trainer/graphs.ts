@@ -1,5 +1,5 @@
 /** The compiled functions of an update, made when first needed, the last ones kept by shape. */
-import * as tf from "@tensorflow/tfjs-core";
+
 import {
   type CompiledFunction,
   type CompileOptions,
@@ -9,6 +9,7 @@ import {
   type Value,
   valueAndGradients,
 } from "../tensor/index.js";
+import * as tf from "../tensor/tfjs.js";
 import { keepFunctions } from "./kept-functions.js";
 import { tokenLogProbs, topIndices } from "./log-probs.js";
 import { lossSpecs, teacherSpecs, viewed, viewSpecs } from "./loss-inputs.js";

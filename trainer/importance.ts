@@ -1,4 +1,4 @@
-import * as tf from "@tensorflow/tfjs-core";
+import * as tf from "../tensor/tfjs.js";
 import { stopGradient } from "./log-probs.js";
 
 /** One stale token with a log-ratio of 800 would make the whole batch's loss Infinity. */

@@ -1,4 +1,4 @@
-import * as tf from "@tensorflow/tfjs-core";
+import * as tf from "../tensor/tfjs.js";
 import { MAX_LOG_RATIO } from "./importance.js";
 import type { KlEstimator } from "./objective-config.js";
 

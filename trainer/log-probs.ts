@@ -2,7 +2,7 @@
  * Log-probabilities from logits, over tfjs ops with static shapes and no read-back, so that they can be traced into a
  * graph. Everything is natural log in float32, shifted by the maximum. N positions, V vocabulary, K chosen tokens.
  */
-import * as tf from "@tensorflow/tfjs-core";
+import * as tf from "../tensor/tfjs.js";
 
 type Save = (tensors: tf.Tensor[]) => void;
 

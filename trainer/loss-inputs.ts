@@ -1,6 +1,7 @@
 /** What the loss of some response tokens is fed: which inputs an objective has, their shapes, their values. */
-import type * as tf from "@tensorflow/tfjs-core";
+
 import type { TensorMap, TensorSpec } from "../tensor/index.js";
+import type * as tf from "../tensor/tfjs.js";
 import { logProbsAt, logSoftmax, tokenLogProbs } from "./log-probs.js";
 import { hasPolicyGradient, hasTeacher, type ObjectiveConfig } from "./objective-config.js";
 import type { Microbatch } from "./pack-batch.js";

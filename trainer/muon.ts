@@ -1,4 +1,4 @@
-import * as tf from "@tensorflow/tfjs-core";
+import * as tf from "../tensor/tfjs.js";
 
 /** Coefficients of x -> a x + b x^3 + c x^5, chosen to push small singular values up fast. */
 const [A, B, C] = [3.4445, -4.775, 2.0315];

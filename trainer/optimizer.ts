@@ -1,6 +1,7 @@
 /** One optimizer step over all parameters, as a function of tensors that can be traced into a graph. */
-import * as tf from "@tensorflow/tfjs-core";
+
 import type { TensorMap, TensorSpec } from "../tensor/index.js";
+import * as tf from "../tensor/tfjs.js";
 import { adamw, biasCorrections } from "./adamw.js";
 import { isHiddenMatrix, muon } from "./muon.js";
 import type { OptimizerConfig } from "./optimizer-config.js";

@@ -1,4 +1,4 @@
-import * as tf from "@tensorflow/tfjs-core";
+import * as tf from "../tensor/tfjs.js";
 import { logRatio } from "./importance.js";
 
 /** How far one update may move a token's probability before its gradient stops. */

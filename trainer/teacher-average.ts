@@ -1,4 +1,4 @@
-import * as tf from "@tensorflow/tfjs-core";
+import * as tf from "../tensor/tfjs.js";
 
 /**
  * One step of the teacher's running average: (1 - rate) x teacher + rate x policy. Rate 0 freezes the teacher, 1 makes

@@ -1,4 +1,3 @@
-import * as tf from "@tensorflow/tfjs-core";
 import {
   adapterShapes,
   causalAttention,
@@ -15,6 +14,7 @@ import {
   type UnpaddedRows,
 } from "../policy/index.js";
 import type { TensorMap } from "../tensor/index.js";
+import * as tf from "../tensor/tfjs.js";
 import { gatherOnce } from "./log-probs.js";
 
 /** What the learner needs of a policy: a few functions over tfjs ops. policy/'s decoder is one. */

@@ -1,6 +1,7 @@
 /** The loss of one microbatch, all objectives in one: which terms it has is fixed when the graph is traced. */
-import * as tf from "@tensorflow/tfjs-core";
+
 import type { TensorMap } from "../tensor/index.js";
+import * as tf from "../tensor/tfjs.js";
 import { divergence, sampledTokenDistillation, topkBins } from "./distillation.js";
 import { truncatedImportance } from "./importance.js";
 import { klPenalty } from "./kl-penalty.js";

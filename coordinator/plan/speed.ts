@@ -1,7 +1,8 @@
 /** How fast a machine computes, and how long a plan's work takes on it. */
-import * as tf from "@tensorflow/tfjs-core";
+
 import type { DryStage, Provider } from "../../tensor/index.js";
 import { compile, providerState } from "../../tensor/index.js";
+import * as tf from "../../tensor/tfjs.js";
 import { hasGpuDevice } from "../devices.js";
 
 export interface Speed {

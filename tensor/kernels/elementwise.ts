@@ -1,7 +1,8 @@
 /** Elementwise ops, comparisons and logic. */
-import type * as tf from "@tensorflow/tfjs-core";
+
 import { asNumber, binary, cast, select, unary } from "../arithmetic.js";
 import type { Graph, Value } from "../graph.js";
+import type * as tf from "../tfjs.js";
 import { defineKernel, elementType } from "../trace-backend.js";
 
 const scalar = (graph: Graph, value: number, like: Value): Value => graph.fill(value, [], like.type);

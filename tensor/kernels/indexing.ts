@@ -1,8 +1,9 @@
 /** Ops that read or write elements by index. */
-import * as tf from "@tensorflow/tfjs-core";
+
 import { binary, cast, expand } from "../arithmetic.js";
 import { type ElementType, type Graph, sizeOf, type Value } from "../graph.js";
 import { reshape } from "../layout.js";
+import * as tf from "../tfjs.js";
 import { defineKernel, elementType } from "../trace-backend.js";
 import { matrixProduct } from "./products.js";
 import { reduce } from "./reductions.js";

@@ -1,10 +1,11 @@
 /** Matrix products. */
-import type * as tf from "@tensorflow/tfjs-core";
+
 import { binary, broadcastShape, unary } from "../arithmetic.js";
 import type { Graph, Value } from "../graph.js";
 import { halfProduct } from "../half-precision.js";
 import { int8Product } from "../int8-product.js";
 import { transpose } from "../layout.js";
+import type * as tf from "../tfjs.js";
 import { defineKernel } from "../trace-backend.js";
 
 const swapLast = (rank: number): number[] =>

@@ -1,7 +1,8 @@
 /** Reductions, softmax, and the order of elements along an axis. */
-import * as tf from "@tensorflow/tfjs-core";
+
 import { asNumber, cast } from "../arithmetic.js";
 import { type ElementType, type Graph, sizeOf, type Value } from "../graph.js";
+import * as tf from "../tfjs.js";
 import { defineKernel } from "../trace-backend.js";
 
 /** Sum, mean, max, min or product over axes. */

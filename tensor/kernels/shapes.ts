@@ -1,8 +1,9 @@
 /** Ops that move elements: reshape, slice, join, repeat; and tensors made from attributes alone. */
-import * as tf from "@tensorflow/tfjs-core";
+
 import { expand } from "../arithmetic.js";
 import { type Graph, sizeOf, type Value } from "../graph.js";
 import { concat, reshape, slice, split, transpose } from "../layout.js";
+import * as tf from "../tfjs.js";
 import { defineKernel, elementType } from "../trace-backend.js";
 
 /** The shape that tfjs's `[-1, n]` means. */

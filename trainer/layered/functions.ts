@@ -2,7 +2,7 @@
  * The compiled functions of layered training. Each stands for one part of the policy and fixed shapes; that of a layer
  * serves all layers, or, where their weights stand in files, one session of it does for each.
  */
-import * as tf from "@tensorflow/tfjs-core";
+
 import {
   placeOn,
   recordSplit,
@@ -11,6 +11,7 @@ import {
   type Value,
   valueAndGradients,
 } from "../../tensor/index.js";
+import * as tf from "../../tensor/tfjs.js";
 import { type GraphOptions, under } from "../graphs.js";
 import { keepFunctions } from "../kept-functions.js";
 import { disposeAll } from "../learner-state.js";

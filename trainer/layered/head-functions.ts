@@ -1,6 +1,7 @@
 /** Last norm, logits, teacher and loss of a chunk of C response tokens, with their gradient, as compiled functions. */
-import type * as tf from "@tensorflow/tfjs-core";
+
 import { type TensorMap, type TensorSpec, valueAndGradients } from "../../tensor/index.js";
+import type * as tf from "../../tensor/tfjs.js";
 import { type GraphOptions, under } from "../graphs.js";
 import { tokenLogProbs, topIndices } from "../log-probs.js";
 import { lossSpecs, viewed } from "../loss-inputs.js";

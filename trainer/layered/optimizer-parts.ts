@@ -1,6 +1,7 @@
 /** One optimizer step, part by part: of the state, only one part exists twice at a time. */
-import type * as tf from "@tensorflow/tfjs-core";
+
 import type { TensorMap, TensorSpec, Value } from "../../tensor/index.js";
+import type * as tf from "../../tensor/tfjs.js";
 import { type Applied, type ApplyRequest, HalfSteppedError, type Values } from "../computation.js";
 import type { GraphOptions } from "../graphs.js";
 import { disposeAll } from "../learner-state.js";
