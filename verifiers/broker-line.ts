@@ -97,11 +97,14 @@ export class BrokerLine {
     }
   }
 
-  /** One restart for all that notice at once. */
+  /** One restart for all that notice at once. @throws InfrastructureError where the pool was closed meanwhile */
   #restart(): Promise<void> {
     this.#restarting ??= startAsDemanded(this.#options, this.#require)
-      .then((broker) => {
+      .then(async (broker) => {
         this.#broker = broker;
+        if (!this.#isClosed) return;
+        await broker.close();
+        throw new InfrastructureError("the pool was closed");
       })
       .finally(() => {
         this.#restarting = null;
@@ -111,6 +114,7 @@ export class BrokerLine {
 
   async close(): Promise<void> {
     this.#isClosed = true;
+    await this.#restarting?.catch(() => {}); // told to the jobs that wait for it
     await this.#broker.close();
   }
 }

@@ -12,6 +12,7 @@ export interface Broker {
   /** @throws InfrastructureError when the broker dies first */
   run(job: Job, onOutput?: (stream: "stdout" | "stderr", bytes: Buffer) => void): Promise<JobResult>;
   sendInput(id: number, bytes: Buffer | null): void;
+  /** None where the broker has died: its sandboxes die with it. */
   survivors(): Promise<readonly number[]>;
   readonly isAlive: () => boolean;
   close(): Promise<void>;
@@ -43,7 +44,8 @@ export async function startBroker(options: BrokerOptions): Promise<Broker> {
 function firstAnswer(child: ChildProcess, options: BrokerOptions): Promise<Isolation> {
   return new Promise((resolve, reject) => {
     const onExit = () => reject(new InfrastructureError("the broker process ended while it started"));
-    child.once("error", (cause) =>
+    // Not once: a child that could not be started errs a second time where it is sent something.
+    child.on("error", (cause) =>
       reject(new InfrastructureError(`the broker did not start: ${cause.message}`, { cause })),
     );
     child.once("exit", onExit);
@@ -114,6 +116,7 @@ class BrokerProcess implements Broker {
   }
 
   survivors(): Promise<readonly number[]> {
+    if (!this.#isAlive) return Promise.resolve([]);
     return new Promise((resolve) => {
       const id = this.#questions++;
       this.#asked.set(id, resolve);
@@ -145,6 +148,8 @@ class BrokerProcess implements Broker {
     for (const waiting of this.#waiting.values())
       waiting.reject(new InfrastructureError("the broker process ended"));
     this.#waiting.clear();
+    for (const answer of this.#asked.values()) answer([]);
+    this.#asked.clear();
   }
 
   async close(): Promise<void> {
