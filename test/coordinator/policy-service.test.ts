@@ -20,6 +20,8 @@ import {
 let service: ServiceProcess;
 let client: OpenAI;
 const complete = completer(() => client);
+const underWay = async (of: ServiceProcess): Promise<number | undefined> =>
+  (await metric(of, "retort_completions_under_way"))[""];
 
 beforeAll(async () => {
   service = await startPolicy();
@@ -193,7 +195,9 @@ describe("streams", () => {
   test("clients that go away take their completions with them, and that is no failure of ours", async () => {
     const cancelled = async (): Promise<number> => (await metric(service, "retort_cancelled_total"))[""]!;
     const [before, rejected] = [await cancelled(), await metric(service, "retort_rejected_total")];
-    const asked = { model: "quickstart", prompt: prompt as never, n: 3, max_tokens: 400, ignore_eos: true };
+    // More than there are slots, so that they are seen under way however slowly we look.
+    const n = 8 * SLOTS;
+    const asked = { model: "quickstart", prompt: prompt as never, n, max_tokens: 400, ignore_eos: true };
     const headers = { "content-type": "application/json" };
     for (let gone = 1; gone <= 6; gone++) {
       const stop = new AbortController();
@@ -205,10 +209,10 @@ describe("streams", () => {
         signal: stop.signal,
       });
       if (gone % 3 > 0) await (await answer).body!.getReader().read();
-      else await until(async () => (await metric(service, "retort_completions_under_way"))[""] === 3);
+      else await until("they are under way", async () => (await underWay(service)) === n);
       stop.abort();
       await answer.catch(() => {});
-      await until(async () => (await cancelled()) === before + gone);
+      await until("they are called off", async () => (await cancelled()) === before + gone);
     }
     expect(await metric(service, "retort_completions_under_way")).toEqual({ "": 0 });
     expect(await metric(service, "retort_rejected_total")).toEqual(rejected);
@@ -291,12 +295,16 @@ describe("refusals", () => {
     const stream = await own.completions.create(endless as never, { signal: left.signal });
     for await (const _ of stream as unknown as AsyncIterable<unknown>) break;
     left.abort();
-    await until(async () => (await metric(short, "retort_completions_under_way"))[""] === 0);
-    const body = { model: "quickstart", prompt: prompt as never, max_tokens: 300, ignore_eos: true };
-    const answer = own.completions.create(body as never);
-    await until(async () => (await metric(short, "retort_completions_under_way"))[""] === 1);
-    const ended = short.stop();
-    expect((await answer).usage!.completion_tokens).toBe(300);
+    await until("it is called off", async () => (await underWay(short)) === 0);
+    let ended: Promise<number | string> | null = null;
+    let tokens = 0;
+    const body = { ...endless, max_tokens: 300, return_token_ids: true };
+    const answer = await own.completions.create(body as never);
+    for await (const { choices } of answer as unknown as AsyncIterable<{ choices: Extended[] }>) {
+      ended ??= short.stop(); // it is under way
+      tokens += idsOf(choices).flat().length;
+    }
+    expect(tokens).toBe(300);
     expect(await ended).toBe(0);
   });
 });

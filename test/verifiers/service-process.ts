@@ -1,5 +1,6 @@
 /** `retort serve` as a process of its own, and clients that ask it as others' clients do. */
 import { type ChildProcess, spawn } from "node:child_process";
+import { readdirSync, readFileSync } from "node:fs";
 import { join } from "node:path";
 import { packageRoot } from "../../core/index.js";
 
@@ -33,10 +34,18 @@ export function startService(
     child.once("close", (code, signal) => resolve(code ?? signal ?? "unknown")),
   );
   return new Promise((resolve, reject) => {
-    void ended.then((how) => reject(new Error(`the service ended (${how}): ${stderr}`)));
+    const late = setTimeout(() => {
+      child.kill("SIGKILL");
+      reject(new Error(`the service did not say within ${PATIENCE_MS / 1000} s where it listens: ${stderr}`));
+    }, PATIENCE_MS);
+    void ended.then((how) => {
+      clearTimeout(late);
+      reject(new Error(`the service ended (${how}): ${stderr}`));
+    });
     child.stdout.on("data", (chunk) => {
       stdout += String(chunk);
       if (!stdout.includes("\n")) return;
+      clearTimeout(late);
       const announced = JSON.parse(stdout) as Record<string, unknown>;
       const stop = (signal: NodeJS.Signals = "SIGTERM"): Promise<number | string> => {
         child.kill(signal);
@@ -101,9 +110,32 @@ export async function metric(service: ServiceProcess, name: string): Promise<Rec
 export const total = (values: Readonly<Record<string, number>>): number =>
   Object.values(values).reduce((sum, value) => sum + value, 0);
 
-export async function until(condition: () => boolean | Promise<boolean>): Promise<void> {
-  for (let tries = 0; !(await condition()); tries++) {
-    if (tries > 1500) throw new Error("waited in vain");
-    await new Promise((resolve) => setTimeout(resolve, 20));
-  }
+/** How long anything may take on a machine that is busy with other things. */
+const PATIENCE_MS = 90_000;
+
+/** Looks again and again until it holds. @throws Error that says what was waited for */
+export async function until(what: string, holds: () => boolean | Promise<boolean>): Promise<void> {
+  for (const since = Date.now(); !(await holds()); await new Promise((go) => setTimeout(go, 20)))
+    if (Date.now() - since > PATIENCE_MS) throw new Error(`waited in vain: ${what}`);
+}
+
+/** The process that runs this service's sandboxes. */
+export function brokerOf({ child }: ServiceProcess): number {
+  const found = readdirSync("/proc").find((pid) => {
+    try {
+      if (!readFileSync(`/proc/${pid}/cmdline`, "utf8").includes("broker-main.js")) return false;
+      return readFileSync(`/proc/${pid}/stat`, "utf8").split(") ")[1]?.split(" ")[1] === String(child.pid);
+    } catch {
+      return false; // no process, or it ended while we read
+    }
+  });
+  if (found === undefined) throw new Error(`process ${child.pid} has no broker`);
+  return Number(found);
+}
+
+/** Nothing is judged until `release`: what runs and waits now does so however long the test takes. */
+export function holdPrograms(service: ServiceProcess): { release(): void } {
+  const broker = brokerOf(service);
+  process.kill(broker, "SIGSTOP");
+  return { release: () => void process.kill(broker, "SIGCONT") };
 }

@@ -6,7 +6,16 @@ import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { afterAll, beforeAll, describe, expect, test } from "vitest";
 import { retort } from "../cli/retort.js";
-import { get, metric, post, type ServiceProcess, startService, total, until } from "./service-process.js";
+import {
+  brokerOf,
+  get,
+  metric,
+  post,
+  type ServiceProcess,
+  startService,
+  total,
+  until,
+} from "./service-process.js";
 
 const folder = mkdtempSync(join(tmpdir(), "service-safety-"));
 afterAll(() => rmSync(folder, { recursive: true }));
@@ -217,27 +226,14 @@ describe("on a loopback address", () => {
     expect(answers.map(({ status }) => status)).toEqual(programs.map(() => 200));
     expect(answers.map(({ body: { status } }) => status)).not.toContain("SandboxError");
     expect(answers[4]?.body.run_result.stdout).toBe("");
-    await until(() => processesWith(marker).length === 0);
+    await until("they are gone", () => processesWith(marker).length === 0);
     const after = await post(service, "/run_code", ECHO);
     expect(after.body.run_result.stdout).toBe("hi");
   });
 
   test("a dead broker is noticed and replaced: health is good again, and programs run", async () => {
-    const child = readdirSync("/proc").find((pid) => {
-      try {
-        const isBroker = readFileSync(`/proc/${pid}/cmdline`, "utf8").includes("broker-main.js");
-        return (
-          isBroker &&
-          readFileSync(`/proc/${pid}/stat`, "utf8").split(") ")[1]?.split(" ")[1] ===
-            String(service.child.pid)
-        );
-      } catch {
-        return false;
-      }
-    });
-    expect(child).toBeDefined();
-    process.kill(Number(child), "SIGKILL");
-    await until(async () => (await get(service, "/health/ready")).status === 200);
+    process.kill(brokerOf(service), "SIGKILL");
+    await until("it is healthy", async () => (await get(service, "/health/ready")).status === 200);
     expect((await post(service, "/run_code", ECHO)).body.status).toBe("Success");
   });
 });
