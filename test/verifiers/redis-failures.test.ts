@@ -263,6 +263,40 @@ describe("Redis", () => {
     expect(await leaveAll(place, [worker])).toEqual([]);
   });
 
+  test("gone in the middle of a question: given up after the wait, closing ends, and a worker that is told to stop does", async () => {
+    const place = await newPlace();
+    const worker = await startWorker(place.url, "w");
+    const pool = await client(place.url, { waitS: 2 });
+    place.freeze();
+    await sleep(1500); // both have asked it something meanwhile, and wait
+    const lost = pool.verify({ id: "s", task: silent, language: "bash", program: "echo ok" });
+    await place.kill();
+    expect(await lost).toMatchObject({
+      status: "infrastructure",
+      reason: expect.stringMatching(/has been of no use for 2 s: /),
+    });
+    await until("the worker notices", () => worker.has("redis_lost"));
+    expect(await worker.end("SIGTERM")).toBe(0);
+    await pool.close();
+  });
+
+  test("silent, its connections open: taken for gone, and used again when it speaks", async () => {
+    const place = await newPlace();
+    const worker = await startWorker(place.url, "w");
+    const notices: string[] = [];
+    const pool = await client(place.url, { waitS: 1, answerS: 6, onNotice: (text) => notices.push(text) });
+    place.freeze();
+    const judge = () => pool.verify({ id: "s", task: silent, language: "bash", program: "echo ok" });
+    expect(await judge()).toMatchObject({
+      status: "infrastructure",
+      reason: expect.stringMatching(/has been of no use for 1 s: Socket timeout/),
+    });
+    place.thaw();
+    await until("it judges again", async () => (await judge()).status === "accepted");
+    expect(notices).toContain(`Redis at redis://127.0.0.1:${place.port} is back.`);
+    expect(await leaveAll(place, [worker])).toEqual([]);
+  });
+
   test("full: what it refuses is told, given up after the wait, and judged when there is room again", async () => {
     const place = await newPlace();
     const worker = await startWorker(place.url, "w");

@@ -37,6 +37,9 @@ export interface Place {
   readonly redis: Redis;
   /** SIGKILL: what it held is lost, for it saves nothing. */
   kill(): Promise<void>;
+  /** SIGSTOP: connections stay and nothing answers, until it is killed or thawed. */
+  freeze(): void;
+  thaw(): void;
   start(): Promise<void>;
   end(): Promise<void>;
 }
@@ -71,6 +74,8 @@ export async function openPlace(options: readonly string[] = [], password = ""):
     url,
     redis,
     kill,
+    freeze: (): void => void server?.kill("SIGSTOP"),
+    thaw: () => void server?.kill("SIGCONT"),
     start,
     end: async () => {
       redis.disconnect();

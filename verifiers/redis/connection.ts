@@ -45,6 +45,9 @@ export interface ConnectionWatcher {
   onBack(): void;
 }
 
+/** Twice what a command of ours or of BullMQ blocks. */
+const ANSWER_S = 20;
+
 const OPTIONS = {
   lazyConnect: true,
   // BullMQ requires it, and it is what an outage needs: commands wait for the server instead of failing.
@@ -60,14 +63,16 @@ const isRefusal = (error: Error): boolean =>
 /**
  * Opens a connection that from then on reconnects by itself.
  * @param patience - "fail": an unreachable server is a ConfigError. "wait": it is waited for, `onLost` says so
+ * @param answerS - a server that owes an answer for so long is gone; seconds
  * @throws ConfigError when the server refuses the password, is too old, or (patience "fail") does not answer
  */
 export async function connectRedis(
   address: RedisAddress,
   patience: "fail" | "wait",
   watcher: ConnectionWatcher,
+  answerS = ANSWER_S,
 ): Promise<Redis> {
-  const redis = new Redis(address.url, OPTIONS);
+  const redis = new Redis(address.url, { ...OPTIONS, socketTimeout: answerS * 1000 });
   let isLost = false;
   let lastError: Error = new Error("the connection was closed");
   const opened = new Promise<void>((resolve, reject) => {
@@ -89,13 +94,34 @@ export async function connectRedis(
   redis.connect().catch(() => {}); // `opened` tells, with the reason
   try {
     await opened;
-    await checkServer(redis, address);
+    const check = () => checkServer(redis, address);
+    await (patience === "fail" ? orLost(redis, check) : check());
     return redis;
   } catch (cause) {
     redis.disconnect();
     if (cause instanceof ConfigError) throw cause;
     throw refusal(address, "a Redis server that lets us in", cause);
   }
+}
+
+/** An outage; the connection's watcher tells of it. */
+export class ConnectionLost extends Error {
+  override readonly name = "ConnectionLost";
+}
+
+/**
+ * Begins only where there is a connection, and waits no longer than it lasts: a command under way when it breaks is sent again on the next one, which may never come.
+ * @throws ConnectionLost
+ */
+export function orLost<T>(redis: Redis, work: () => Promise<T>): Promise<T> {
+  return new Promise((resolve, reject) => {
+    const lost = (): void => reject(new ConnectionLost("the connection to Redis was lost"));
+    if (redis.status !== "ready") return lost();
+    redis.once("close", lost);
+    void work()
+      .then(resolve, reject)
+      .finally(() => redis.off("close", lost));
+  });
 }
 
 const refusal = (address: RedisAddress, need: string, cause: unknown): ConfigError =>

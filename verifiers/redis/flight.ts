@@ -146,6 +146,7 @@ export class Flight {
     try {
       await lane.queue.add("judge", item.job, { jobId, removeOnComplete: true, removeOnFail: true });
       await redis.expire(jobKey(names, lane.queueName, jobId), KEPT_S);
+      if (!this.#items.has(item.number)) this.#takeBack(item); // given up while Redis was gone
       if (item.state === "sending") item.state = "queued";
       this.#options.onRefusal(null);
     } catch (error) {

@@ -1,6 +1,6 @@
 /** Programs set aside because the workers that judged them died: kept for a person to look at. */
 import type { Redis } from "ioredis";
-import { connectRedis, readRedisUrl } from "./connection.js";
+import { connectRedis, orLost, readRedisUrl } from "./connection.js";
 import { Poisoned, parseJson } from "./messages.js";
 import { type Names, namesUnder, POISONED_KEPT_S } from "./names.js";
 
@@ -26,7 +26,7 @@ export async function listPoisoned(url: string, prefix?: string): Promise<Poison
   const watcher = { onLost: () => {}, onBack: () => {} };
   const redis = await connectRedis(readRedisUrl(url, "the address of Redis"), "fail", watcher);
   try {
-    const texts = await redis.lrange(namesUnder(prefix).poisoned, 0, -1);
+    const texts = await orLost(redis, () => redis.lrange(namesUnder(prefix).poisoned, 0, -1));
     return texts.flatMap((text) => {
       const parsed = Poisoned.safeParse(parseJson(text));
       return parsed.success ? [parsed.data] : [];

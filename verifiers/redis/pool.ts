@@ -11,8 +11,10 @@ import { VerdictCache } from "../verdict-cache.js";
 import { type Tool, verdictKey } from "../verdict-key.js";
 import {
   blockingTwin,
+  ConnectionLost,
   connectRedis,
   evictionWarning,
+  orLost,
   orRefused,
   type RedisAddress,
   readRedisUrl,
@@ -42,6 +44,8 @@ export interface RedisPoolOptions {
   readonly retries?: number;
   /** Told what a person should know: that it waits, for whom, and that Redis is gone or back. */
   readonly onNotice?: (text: string) => void;
+  /** A Redis that owes an answer for so long is taken for gone. Seconds, default 20; more than the 5 that a wait for verdicts lasts. */
+  readonly answerS?: number;
   /** Between two looks at who lives and what Redis still knows. Seconds, default 5. */
   readonly heartbeatS?: number;
 }
@@ -69,15 +73,20 @@ const SILENT_HEARTBEATS = 12;
 export async function createRedisPool(options: RedisPoolOptions): Promise<RedisPool> {
   const address = readRedisUrl(options.url, "the address of Redis");
   let pool: RedisClientPool | null = null;
-  const redis = await connectRedis(address, "fail", {
-    onLost: (reason) => pool?.lostRedis(reason),
-    onBack: () => pool?.foundRedis(),
-  });
+  const redis = await connectRedis(
+    address,
+    "fail",
+    {
+      onLost: (reason) => pool?.lostRedis(reason),
+      onBack: () => pool?.foundRedis(),
+    },
+    options.answerS,
+  );
   pool = new RedisClientPool(options, address, redis);
-  for (const warning of [address.warning, await evictionWarning(redis)])
-    if (warning !== null) options.onNotice?.(warning);
   try {
     await pool.open();
+    for (const warning of [address.warning, await orLost(redis, () => evictionWarning(redis))])
+      if (warning !== null) options.onNotice?.(warning);
     return pool;
   } catch (error) {
     await pool.close();
@@ -265,18 +274,26 @@ class RedisClientPool implements RedisPool {
         };
       });
       if (this.#isClosed) return;
-      await this.#beat().catch((error) => this.#patience.askedInVain(reasonOf(error)));
+      await this.#beat().catch((error) => {
+        if (!(error instanceof ConnectionLost)) this.#patience.askedInVain(reasonOf(error));
+      });
       this.#lookAround();
     }
   }
 
-  /** Tells Redis that we live, and asks it who does and what it knows. */
+  /**
+   * Tells Redis that we live, and asks it who does and what it knows. Ends with the connection: what waits is given up in time, and
+   * nothing is concluded from answers that come after an outage.
+   */
   async #beat(): Promise<void> {
-    if (this.#redis.status !== "ready") return;
-    await sayAlive(this.#redis, this.#names, this.#client, SILENT_HEARTBEATS * this.#heartbeatMs);
-    this.#workers = await roster(this.#redis, this.#names);
-    await this.#flight.sendForgotten();
-    await renewQueues(this.#redis, this.#names, this.#queuesUsed());
+    const redis = this.#redis;
+    if (redis.status !== "ready") return;
+    await orLost(redis, () =>
+      sayAlive(redis, this.#names, this.#client, SILENT_HEARTBEATS * this.#heartbeatMs),
+    );
+    this.#workers = await orLost(redis, () => roster(redis, this.#names));
+    await orLost(redis, () => this.#flight.sendForgotten());
+    await orLost(redis, () => renewQueues(redis, this.#names, this.#queuesUsed()));
     this.#patience.asked();
   }
 
@@ -292,16 +309,18 @@ class RedisClientPool implements RedisPool {
 
   async close(): Promise<void> {
     if (this.#isClosed) return;
-    const isThere = this.#redis.status === "ready";
-    if (isThere) await this.#flight.withdrawAll();
+    // Where Redis is gone, what is left there ends by itself.
+    await orLost(this.#redis, () => this.#flight.withdrawAll()).catch(() => {});
     this.#isClosed = true;
     this.#flight.failAll(null, "the pool was closed");
-    if (isThere) await this.#leaveNothing().catch(() => {});
+    await orLost(this.#redis, () => this.#leaveNothing()).catch(() => {});
     this.#wake();
+    // ioredis settles no command that was under way when its connection broke: such a wait for replies would never end.
+    const endsWithUs = [this.#redis, this.#blocking].every(({ status }) => status === "ready");
     this.#blocking.disconnect();
     await Promise.all([...this.#lanes.values()].map(({ queue }) => queue?.close()));
     this.#redis.disconnect();
-    await this.#loops;
+    if (endsWithUs) await this.#loops;
   }
 
   async #leaveNothing(): Promise<void> {

@@ -11,7 +11,14 @@ import type { LanguageSet } from "../language-set.js";
 import type { Language } from "../languages.js";
 import { createLocalPool, type LocalPool } from "../pool.js";
 import { type Requirements, shortcomings } from "../requirements.js";
-import { connectRedis, evictionWarning, orRefused, type RedisAddress, readRedisUrl } from "./connection.js";
+import {
+  connectRedis,
+  evictionWarning,
+  orLost,
+  orRefused,
+  type RedisAddress,
+  readRedisUrl,
+} from "./connection.js";
 import { type Ceilings, type JudgeContext, judgeJob, type ToolVersions } from "./judge-job.js";
 import { type Announcement, PROTOCOL } from "./messages.js";
 import { languageDigest, namesUnder, queueName } from "./names.js";
@@ -233,7 +240,7 @@ class JoinedWorker implements RedisWorker {
           resolve();
         };
       });
-      if (!this.#isStopping) await this.#beat().catch(() => {}); // an outage: the connection tells of it
+      if (!this.#isStopping) await orLost(this.#redis, () => this.#beat()).catch(() => {}); // the connection tells of an outage
     }
   }
 
@@ -267,16 +274,22 @@ class JoinedWorker implements RedisWorker {
     this.#isStopping = true;
     this.wake();
     await this.#beating;
-    const isThere = () => this.#redis.status === "ready";
-    if (isThere()) await withdraw(this.#redis, this.#names, this.#id);
+    const redis = this.#redis;
+    await orLost(redis, () => withdraw(redis, this.#names, this.#id)).catch(() => {});
     this.#slots.close();
     this.#alone.close();
     // Without Redis nobody can be told what still runs: its locks run out, and others judge it.
-    await Promise.all(this.#consumers.map((consumer) => consumer.close(!isThere())));
-    if (isThere() && (await isDeserted(this.#redis, this.#names)))
-      await removeQueues(this.#redis, this.#names, this.#queues);
-    this.#redis.disconnect();
+    const isThere = redis.status === "ready";
+    const finished = Promise.all(this.#consumers.map((consumer) => consumer.close(!isThere)));
+    await (isThere ? orLost(redis, () => finished) : finished).catch(() => {});
+    await orLost(redis, () => this.#leaveNothing()).catch(() => {});
+    redis.disconnect();
     await this.#pool.close();
     this.#options.onEvent({ event: "stopped" });
+  }
+
+  async #leaveNothing(): Promise<void> {
+    if (await isDeserted(this.#redis, this.#names))
+      await removeQueues(this.#redis, this.#names, this.#queues);
   }
 }
