@@ -2,7 +2,7 @@ import type { Rollout, Task, Verdict } from "../core/index.js";
 import type { PolicyTokenizer } from "../policy/index.js";
 import type { GroupRequest, SampledSequence, SamplingOptions, SamplingStats } from "../rollout/index.js";
 import { extractProgram, type VerifierPool } from "../verifiers/index.js";
-import { promptMessages } from "./prompts.js";
+import { type PromptSurroundings, taskMessages } from "./prompts.js";
 
 /** A rollout, the program in it (null where there is none) and what running it showed. */
 export interface Attempt {
@@ -21,7 +21,7 @@ export interface DrawnTask {
 }
 
 /** What attempts need: something that samples, something that judges, and the way from ids to programs. */
-export interface AttemptContext {
+export interface AttemptContext extends PromptSurroundings {
   readonly sampler: {
     sample(
       groups: readonly GroupRequest[],
@@ -32,8 +32,6 @@ export interface AttemptContext {
   readonly verifier: Pick<VerifierPool, "verify">;
   readonly tokenizer: PolicyTokenizer;
   readonly language: string;
-  readonly languagePrompt: string;
-  readonly systemPrompt: string | null;
   /** Tests left when this many have failed are not run; the pool's own rule when absent. */
   readonly stopAfterFailures?: number;
   /** Where the program stands in a completion: its last fenced block, or the whole of it. */
@@ -63,7 +61,7 @@ export async function attemptTasks(
     group,
     randomKey,
     samples,
-    promptIds: context.tokenizer.promptIds(promptMessages(context, task.prompt)),
+    promptIds: context.tokenizer.promptIds(taskMessages(context, task)),
   }));
   const judged: Promise<Attempt>[][] = drawn.map(() => []);
   const sampling = await context.sampler.sample(requests, options, (sequence) => {

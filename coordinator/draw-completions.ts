@@ -9,7 +9,7 @@ import {
   type SamplingSettings,
 } from "./completions-file.js";
 import type { Drawing } from "./evaluate-solutions.js";
-import { promptMessages } from "./prompts.js";
+import { taskMessages } from "./prompts.js";
 import { type Planned, plannedId, type Solution } from "./solutions.js";
 
 /** A completion, or why there is none: a fault of the endpoint or of ours, never of the model. */
@@ -64,9 +64,9 @@ export function completionRequests(
       });
     }
     return languages.flatMap((language) => {
-      const languagePrompt = assignment.instruct ? set.get(language).prompt : "";
-      const prompt = { systemPrompt: assignment.systemPrompt, languagePrompt };
-      const messages = promptMessages(prompt, task.prompt);
+      const instruction = assignment.instruct ? set.get(language).prompt : "";
+      const surroundings = { systemPrompt: assignment.systemPrompt, languagePrompt: () => instruction };
+      const messages = taskMessages(surroundings, task);
       return Array.from({ length: assignment.samples }, (_, sample) => ({
         task,
         language,

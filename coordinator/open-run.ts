@@ -22,6 +22,7 @@ import { openPolicyHost, type PolicyHost } from "./policy-host.js";
 import type { OpenRequest } from "./policy-worker.js";
 import { preparePolicy } from "./prepare-policy.js";
 import type { Progress } from "./progress.js";
+import { runSurroundings } from "./prompts.js";
 import { withSampler } from "./sampled-elsewhere.js";
 import { checkPositions, createSampler, longestPrompt } from "./sampler.js";
 import { measureSelfTeacher, type SelfTeacherReport, selfTeacherTasks } from "./self-teacher.js";
@@ -163,11 +164,7 @@ interface Parts {
 
 function assemble(config: RunConfig, { policy, host, verifier, tasks, languages, reward }: Parts): OpenRun {
   const { rollout, run, objective } = config;
-  const prompts = {
-    tokenizer: policy.tokenizer,
-    systemPrompt: config.policy.system_prompt,
-    languagePrompt: config.languages.instruct ? languages.get(config.languages.default).prompt : "",
-  };
+  const prompts = { tokenizer: policy.tokenizer, ...runSurroundings(config, languages) };
   const context = (set: readonly Task[], slots: number): AttemptContext => {
     const promptLength = longestPrompt(set, prompts, rollout.max_prompt_tokens);
     const maxNewTokens = rollout.max_new_tokens;

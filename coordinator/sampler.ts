@@ -3,7 +3,7 @@ import type { PolicyTokenizer } from "../policy/index.js";
 import type { RunnerShape } from "../rollout/index.js";
 import type { AttemptContext } from "./attempts.js";
 import type { PolicyHost } from "./policy-host.js";
-import { promptMessages } from "./prompts.js";
+import { type PromptSurroundings, taskMessages } from "./prompts.js";
 
 /** Prompt lengths are rounded up to a multiple of this: few compiled shapes, little padding. */
 const PROMPT_STEP = 16;
@@ -39,16 +39,12 @@ export function createSampler(
  */
 export function longestPrompt(
   tasks: readonly Task[],
-  context: {
-    readonly tokenizer: PolicyTokenizer;
-    readonly systemPrompt: string | null;
-    readonly languagePrompt: string;
-  },
+  context: PromptSurroundings & { readonly tokenizer: PolicyTokenizer },
   maxPromptTokens: number,
 ): number {
   let longest = 1;
   for (const task of tasks) {
-    const { length } = context.tokenizer.promptIds(promptMessages(context, task.prompt));
+    const { length } = context.tokenizer.promptIds(taskMessages(context, task));
     if (length > maxPromptTokens) {
       throw new ConfigError({
         at: `task ${task.id}`,

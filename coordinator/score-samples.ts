@@ -15,7 +15,7 @@ import {
   teacherContexts,
 } from "../trainer/index.js";
 import type { Attempt } from "./attempts.js";
-import { promptMessages } from "./prompts.js";
+import { type PromptSurroundings, taskMessages } from "./prompts.js";
 
 /** A judged attempt and the reward that training goes by: the verdict's own, or the user's reward function's. */
 export interface RewardedAttempt {
@@ -26,11 +26,9 @@ export interface RewardedAttempt {
   readonly rewardFailure?: string;
 }
 
-export interface ScoringContext {
+export interface ScoringContext extends PromptSurroundings {
   readonly objective: ObjectiveConfig;
   readonly tokenizer: PolicyTokenizer;
-  readonly systemPrompt: string | null;
-  readonly languagePrompt: string;
   readonly seed: number;
   /** Of tasks that name none. */
   readonly language: string;
@@ -61,10 +59,10 @@ export function scoreSamples(context: ScoringContext, batch: readonly RewardedAt
   const teachers = hasTeacher(objective)
     ? teacherContexts(attempts, teacherOptions(objective), context.seed)
     : [];
-  const encode = (message: string): number[] => tokenizer.promptIds(promptMessages(context, message));
   const teacherIds = (task: Task, teacher: TeacherContext | undefined): readonly number[] | null => {
     if (!hasTeacher(objective) || !teacher?.isTrained) return null;
     const { solution, feedback } = teacher;
+    const encode = (message: string): number[] => tokenizer.promptIds(taskMessages(context, task, message));
     const parts = { prompt: task.prompt, solution, feedback, templates: templatesOf(objective) };
     return encodeTeacherPrompt(parts, encode, objective.max_teacher_tokens);
   };

@@ -18,7 +18,9 @@ export const LanguagesSection = z.strictObject({
   instruct: z
     .boolean()
     .default(true)
-    .describe("Put the default language's own instruction (`prompt` of its file) after each task's prompt."),
+    .describe(
+      "Put the instruction of the program's language (`prompt` of its file) after each task's prompt.",
+    ),
   folders: z
     .array(z.string().meta({ format: "path" }))
     .default([])

@@ -16,6 +16,7 @@ import {
 import { readTasks } from "../../tasks/index.js";
 import { loadLanguages } from "../../verifiers/index.js";
 import type { RunConfig } from "../config.js";
+import { runSurroundings } from "../prompts.js";
 import { longestPrompt } from "../sampler.js";
 
 /** How a policy's weights stand on disk. */
@@ -79,12 +80,11 @@ function storedWeights(folder: string, decoder: DecoderConfig): StoredWeights {
 
 /** Longest prompts, where tokenizer and task files are at hand; a generated family's tasks are not made for a plan. */
 function longestPrompts(config: RunConfig, folder: string): PlanSubject["promptTokens"] | null {
-  const { tasks, rollout, policy, languages } = config;
+  const { tasks, rollout } = config;
   if ("family" in tasks || !existsSync(join(folder, "tokenizer.json"))) return null;
   const context = {
     tokenizer: readTokenizer(folder),
-    systemPrompt: policy.system_prompt,
-    languagePrompt: languages.instruct ? loadLanguages(languages.folders).get(languages.default).prompt : "",
+    ...runSurroundings(config, loadLanguages(config.languages.folders)),
   };
   const longest = (files: readonly (string | undefined)[]): number => {
     const all = files.flatMap((file): readonly Task[] => (file === undefined ? [] : readTasks(file)));

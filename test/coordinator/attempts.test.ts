@@ -3,7 +3,9 @@ import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { afterAll, beforeAll, expect, test } from "vitest";
 import { type AttemptContext, attemptTasks } from "../../coordinator/attempts.js";
+import { completionRequests } from "../../coordinator/draw-completions.js";
 import { openPolicyHost, type PolicyHost } from "../../coordinator/policy-host.js";
+import { runSurroundings } from "../../coordinator/prompts.js";
 import { createSampler } from "../../coordinator/sampler.js";
 import { Task } from "../../core/index.js";
 import { type PolicyFolder, readPolicy } from "../../policy/index.js";
@@ -43,7 +45,7 @@ const contextWith = (slots: number): AttemptContext => ({
   verifier: pool,
   tokenizer: policy.tokenizer,
   language: "lua",
-  languagePrompt: "",
+  languagePrompt: () => "",
   systemPrompt: null,
   programIn: "whole",
 });
@@ -92,6 +94,45 @@ test("attempts stand in draw order whatever finished first, each with its own pr
   });
   const mixed = new Set(attempts.flat().map(({ verdict }) => verdict.reward));
   expect(mixed).toEqual(new Set([0, 1]));
+});
+
+test("a task that names its language is asked for with that language's instruction, as `retort eval` asks", async () => {
+  const languages = loadLanguages();
+  const sections = { policy: { system_prompt: null }, languages: { default: "lua", instruct: true } };
+  const surroundings = runSurroundings(sections, languages);
+  const asked: string[] = [];
+  const context: AttemptContext = {
+    ...contextWith(1),
+    ...surroundings,
+    tokenizer: {
+      ...policy.tokenizer,
+      promptIds: (messages) => {
+        asked.push(messages.map(({ content }) => content).join());
+        return [5];
+      },
+    },
+    sampler: { sample: async () => ({ tokens: 0, seconds: 0, decodeSteps: 0 }) },
+  };
+  const named = { ...drawn[1]!, task: { ...drawn[1]!.task, language: "ocaml" } };
+  await attemptTasks(context, [drawn[0]!, named], 1, options, 0);
+  const instruction = (name: string) => languages.get(name).prompt;
+  expect(asked).toEqual([
+    `${drawn[0]!.task.prompt}\n\n${instruction("lua")}`,
+    `${named.task.prompt}\n\n${instruction("ocaml")}`,
+  ]);
+  const assignment = { languages: ["lua"], overridesLanguage: false, samples: 1, systemPrompt: null };
+  const requests = completionRequests(
+    [drawn[0]!.task, named.task],
+    { ...assignment, instruct: true, programIn: "whole" },
+    languages,
+  );
+  expect(requests.map(({ messages }) => messages[0]!.content)).toEqual(asked);
+  expect(
+    runSurroundings(
+      { ...sections, languages: { default: "lua", instruct: false } },
+      languages,
+    ).languagePrompt(named.task),
+  ).toBe("");
 });
 
 test("the tokens of an attempt do not depend on what else is sampled", async () => {

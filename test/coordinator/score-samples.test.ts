@@ -1,6 +1,6 @@
 import { describe, expect, test } from "vitest";
 import type { Attempt } from "../../coordinator/attempts.js";
-import { type RewardedAttempt, scoreSamples } from "../../coordinator/score-samples.js";
+import { type RewardedAttempt, type ScoringContext, scoreSamples } from "../../coordinator/score-samples.js";
 import { Task } from "../../core/index.js";
 import type { PolicyTokenizer } from "../../policy/index.js";
 import { ObjectiveConfig } from "../../trainer/index.js";
@@ -55,13 +55,17 @@ function attempt(
   return { attempt: { task, rollout, program, verdict } satisfies Attempt, reward };
 }
 
-const score = (objective: unknown, batch: RewardedAttempt[]) =>
+const score = (
+  objective: unknown,
+  batch: RewardedAttempt[],
+  languagePrompt: ScoringContext["languagePrompt"] = () => "",
+) =>
   scoreSamples(
     {
       objective: ObjectiveConfig.parse(objective),
       tokenizer: characters,
       systemPrompt: null,
-      languagePrompt: "",
+      languagePrompt,
       seed: 1,
       language: "lua",
       programIn: "fenced",
@@ -109,6 +113,16 @@ describe("scoreSamples", () => {
       "Double it.\nThe following is feedback from your unsuccessful earlier attempt:\n\nOutput\n1\n\nExpected\n2" +
         "\n\nCorrectly solve the original question.",
     );
+  });
+
+  test("the self-teacher of a task that names its language reads that language's instruction", () => {
+    const [own, failed] = [{ ...task, language: "ocaml" }, attempt(0, 0, 0, "x", "wrong")];
+    const batch = [{ ...failed, attempt: { ...failed.attempt, task: own } }, attempt(1, 0, 0, "y", "wrong")];
+    const { samples } = score({ type: "sdpo" }, batch, ({ language }) => `In ${language ?? "lua"}.`);
+    const ends = samples.map(({ teacherPromptIds }) =>
+      characters.decode(teacherPromptIds!).split("\n").at(-1),
+    );
+    expect(ends).toEqual(["In ocaml.", "In lua."]);
   });
 
   test("an infrastructure failure is neither trained nor shown to others", () => {
