@@ -1,5 +1,6 @@
 /** Training against a sampling server: `retort serve --policy` as a process of its own. */
 import { existsSync, mkdtempSync, readdirSync, readFileSync, rmSync } from "node:fs";
+import { type AddressInfo, connect, createServer, type Socket } from "node:net";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { PassThrough } from "node:stream";
@@ -17,13 +18,48 @@ let file = "";
 let server: ServiceProcess;
 
 /** Its policy is the run's until whole weights replace it. */
-const serve = (port = 0): Promise<ServiceProcess> =>
+const serve = (): Promise<ServiceProcess> =>
   startService(["--device", "cpu", "--threads", "1", "--slots", "8", "--name", "small"], {}, [
     "--policy",
     join(root, "policy"),
     "--port",
-    String(port),
+    "0",
   ]);
+
+/** An address that stays where it is while the server behind it is killed and begun anew: no other test can take its port. */
+async function startAddress(): Promise<{
+  url: string;
+  /** null: nobody is there. */
+  leadTo(server: ServiceProcess | null): void;
+  close(): void;
+}> {
+  let port: number | null = null;
+  const sockets = new Set<Socket>();
+  const address = createServer((client) => {
+    if (port === null) return void client.destroy();
+    const behind = connect(port, "127.0.0.1");
+    for (const [socket, other] of [
+      [client, behind],
+      [behind, client],
+    ] as const) {
+      sockets.add(socket);
+      socket.on("error", () => {}); // nobody is there, or no longer: told to the other side by its end
+      socket.once("close", () => sockets.delete(socket) && other.destroy());
+      socket.pipe(other);
+    }
+  });
+  await new Promise<void>((resolve) => address.listen(0, "127.0.0.1", resolve));
+  return {
+    url: `http://127.0.0.1:${(address.address() as AddressInfo).port}`,
+    leadTo: (server) => {
+      port = server === null ? null : Number(new URL(server.url).port);
+    },
+    close: () => {
+      address.close();
+      for (const socket of sockets) socket.destroy();
+    },
+  };
+}
 
 beforeAll(async () => {
   file = await prepareRun(root);
@@ -181,13 +217,17 @@ describe("whole weights", () => {
 
   test("a server that is killed within the run is given them again, and every number is the local engine's", async () => {
     const mortal = await serve();
-    const port = Number(new URL(mortal.url).port);
-    const run = startTraining(runAt("killed", engine(mortal.url, "sglang_disk")));
+    const address = await startAddress();
+    address.leadTo(mortal);
+    const run = startTraining(runAt("killed", engine(address.url, "sglang_disk")));
     await run.until("a step", () => lastStep(join(root, "killed")) >= 1);
+    address.leadTo(null);
     await mortal.stop("SIGKILL");
     await run.until("a note", () => /does not answer/.test(run.stderr()));
-    const again = await serve(port);
+    const again = await serve();
+    address.leadTo(again);
     const { code, stderr } = await run.outcome;
+    address.close();
     await again.stop();
     expect([code, stderr.includes("the sampling server answers again")]).toEqual([0, true]);
     expectSame("killed", "local");

@@ -2,6 +2,7 @@ import { execFile } from "node:child_process";
 import { cpSync, mkdirSync, mkdtempSync, readdirSync, readFileSync, rmSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
+import { kill } from "node:process";
 import { promisify } from "node:util";
 import { afterAll, beforeAll, expect, test } from "vitest";
 import { packageRoot } from "../../core/index.js";
@@ -48,6 +49,7 @@ beforeAll(async () => {
       slots: 2,
     },
     evaluation: { every: 3, samples: 2, greedy: false },
+    checkpoint: { every: 1 }, // six chances to be caught while saving
   });
   await train([file, "--set", `run.dir=${whole}`]);
 });
@@ -63,6 +65,14 @@ const isSaving = (run: string): boolean => {
     return false;
   }
 };
+
+/** Waits for programs of the evaluation, and stops the run there: it is still evaluating when it is killed. */
+const stopEvaluating = (process: TrainingProcess): Promise<void> =>
+  process.until("the evaluation", () => {
+    if (!process.stderr().includes("evaluation") || !isJudging(process)) return false;
+    process.signal("SIGSTOP");
+    return true;
+  });
 
 /** Stops the process the moment that it saves; lets it go on to the next checkpoint where it was faster than we. */
 async function whileSaving(process: TrainingProcess, run: string): Promise<void> {
@@ -80,7 +90,7 @@ test("a run killed in its evaluation, while judging, saving and sampling goes on
   const survivors: string[] = [];
 
   let process = start(run);
-  await process.until("the evaluation", () => process.stderr().includes("evaluation") && isJudging(process));
+  await stopEvaluating(process);
   survivors.push(...(await killHard(process)));
   expect(metrics(run).map(({ kind }) => kind)).toEqual(["self_teacher"]);
 
@@ -130,10 +140,17 @@ test("Ctrl-C finishes the step, saves, exits with 130 and names the command that
 test("a second Ctrl-C stops at once, and the directory can be gone on with or begun anew", async () => {
   const run = join(root, "stopped");
   const process = start(run);
-  await process.until("the evaluation", () => process.stderr().includes("evaluation") && isJudging(process));
+  let broker = 0;
+  // Without its broker the evaluation cannot end before the second signal.
+  await process.until("the evaluation", () => {
+    if (!process.stderr().includes("evaluation")) return false;
+    broker = descendants(process.pid).find(({ parent }) => parent === process.pid)!.pid;
+    return kill(broker, "SIGSTOP");
+  });
   process.signal("SIGINT");
   await process.until("the first was noticed", () => process.stderr().includes("once more stops at once"));
   process.signal("SIGINT");
+  kill(broker, "SIGCONT"); // its stderr is the run's, whose end we wait for
   expect((await process.outcome).code).toBe(130);
   expect(metrics(run).map(({ kind }) => kind)).toEqual(["self_teacher"]);
   await train([file, "--set", `run.dir=${run}`, "--set", "run.steps=0"]); // without --resume: the old one is set aside

@@ -32,6 +32,13 @@ function prepared(sections: Parameters<typeof writeRun>[1] = {}): {
   const run = join(root, `run-${count++}`);
   return { file: writeRun(root, sections), run, dir: ["--set", `run.dir=${run}`] };
 }
+const isKilled = (pid: number): boolean => {
+  try {
+    return process.kill(pid, "SIGKILL");
+  } catch {
+    return false; // it was gone already
+  }
+};
 const set = (...values: string[]): string[] => values.flatMap((value) => ["--set", value]);
 
 test("a learning rate that breaks the policy ends the run with 1 and names the last good checkpoint, which loads", async () => {
@@ -187,12 +194,16 @@ describe("our own machinery killed within a run", () => {
       const { file, run, dir } = prepared(slow);
       const training = startTraining([file, ...dir, ...short]);
       await training.until("training", () => training.stderr().includes("training"));
-      const below = () => descendants(training.pid);
-      await training.until("judging", () => below().some(({ name }) => name === "sleep"));
-      const broker = below().find(({ parent }) => parent === training.pid)!;
-      const sandboxes = below().filter(({ parent }) => parent === broker.pid);
-      expect(sandboxes.length).toBeGreaterThan(0);
-      for (const { pid } of what === "the broker" ? [broker] : sandboxes) process.kill(pid, "SIGKILL");
+      /** Kills what is to be killed while a program runs; false where none does, or it has just ended. */
+      const strike = (): boolean => {
+        const below = descendants(training.pid);
+        if (!below.some(({ name }) => name === "sleep")) return false;
+        const broker = below.find(({ parent }) => parent === training.pid)!;
+        const sandboxes = below.filter(({ parent }) => parent === broker.pid);
+        const killed = (what === "the broker" ? [broker] : sandboxes).filter(({ pid }) => isKilled(pid));
+        return killed.length > 0;
+      };
+      await training.until("a program that could be killed", strike);
       const { code, stderr } = await training.outcome;
       expect(code, stderr).toBe(0);
       expect(strip(stepRows(run))).toEqual(strip(stepRows(whole)));

@@ -11,9 +11,12 @@ export interface TrainingProcess {
   /** Everything printed to stderr so far. */
   stderr(): string;
   signal(name: NodeJS.Signals): void;
-  /** Waits until something holds. @throws Error when the process ends first */
+  /** Waits until something holds. @throws Error when the process ends first, or it never does */
   until(what: string, holds: () => boolean): Promise<void>;
 }
+
+/** How long anything may take on a machine that is busy with other things. */
+const PATIENCE_MS = 90_000;
 
 export function startTraining(args: readonly string[]): TrainingProcess {
   const child = spawn(process.execPath, [main, "train", ...args], { cwd: packageRoot });
@@ -38,8 +41,9 @@ export function startTraining(args: readonly string[]): TrainingProcess {
     stderr: () => stderr,
     signal: (name) => child.kill(name),
     until: async (what, holds) => {
-      while (!holds()) {
+      for (const since = Date.now(); !holds(); ) {
         if (isOver) throw new Error(`the run ended before ${what}:\n${stderr}`);
+        if (Date.now() - since > PATIENCE_MS) throw new Error(`waited in vain for ${what}:\n${stderr}`);
         await new Promise((resolve) => setTimeout(resolve, 2));
       }
     },
@@ -129,7 +133,7 @@ export function descendants(pid: number): ProcessLine[] {
   return found;
 }
 
-/** Kills a run and everything that it says it leaves alone. @returns names of processes of it that live on 5 seconds later */
+/** Kills a run. @returns names of processes of it that live on half a minute later */
 export async function killHard(run: TrainingProcess): Promise<string[]> {
   const before = descendants(run.pid);
   run.signal("SIGKILL");
@@ -138,8 +142,7 @@ export async function killHard(run: TrainingProcess): Promise<string[]> {
     const pids = new Set(before.map(({ pid }) => pid));
     return allProcesses().filter(({ pid, parent }) => pids.has(pid) || pids.has(parent));
   };
-  for (let waited = 0; waited < 100 && left().length > 0; waited++) {
+  for (const since = Date.now(); left().length > 0 && Date.now() - since < 30_000; )
     await new Promise((resolve) => setTimeout(resolve, 50));
-  }
   return left().map(({ name }) => name);
 }

@@ -212,7 +212,7 @@ test("an adapter that the server has lost is loaded again; the one before is unl
 
 test("patience ends, and what a server will never do is the user's to mend", async () => {
   const away = await serve((_, response) => void response.destroy());
-  await expect(sample({ ...away.engine, patience_s: 0.3 })).rejects.toThrow(/away for 0 s|away for 1 s/);
+  await expect(sample({ ...away.engine, patience_s: 0.3 })).rejects.toThrow(/away for \d+ s/);
   const strict = await serve((_, response) => send(response, 400, { message: "prompt too long" }));
   const refused = sample(strict.engine);
   await expect(refused).rejects.toThrow(ConfigError);
