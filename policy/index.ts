@@ -26,6 +26,7 @@ export { NonFinitePolicyError, nonFinitePolicy } from "./finite-weights.js";
 export type { OpenedPolicy, PolicyFolder, WeightSource } from "./folder.js";
 export { loadWeights, openPolicy, openWeights, policyFolder, readPolicy } from "./folder.js";
 export { int8Bytes, int8Weights } from "./int8-weights.js";
+export { type LastingWeights, lastingWeights } from "./lasting-weights.js";
 export {
   adaptedProjections,
   adapterShapes,

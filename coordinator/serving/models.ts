@@ -22,6 +22,11 @@ export interface ServedModel {
   readonly version: string;
 }
 
+/** Weights as the sampler takes them, until they are released: whoever wrote their files may remove them before. */
+export type Store = (
+  source: WeightSource,
+) => Promise<{ readonly stored: StoredWeights; readonly release: () => void }>;
+
 interface Entry {
   model: ServedModel;
   readonly gate: Gate;
@@ -31,9 +36,11 @@ export class Models {
   readonly #engines: Engines;
   readonly #base: string;
   #policy: StoredWeights;
+  /** Of the files that the policy's weights are mapped from. */
+  #release: () => void = () => {};
   readonly #entries = new Map<string, Entry>();
   readonly #maxAdapters: number;
-  readonly #store: (source: WeightSource) => Promise<StoredWeights>;
+  readonly #store: Store;
   /** Changes take turns: an adapter would else be put on weights that are just being replaced. */
   #lastChange: Promise<unknown> = Promise.resolve();
 
@@ -45,7 +52,7 @@ export class Models {
       readonly folder: string;
       readonly maxAdapters: number;
       /** How the weights of a folder get to the sampler. */
-      readonly store: (source: WeightSource) => Promise<StoredWeights>;
+      readonly store: Store;
     },
   ) {
     const { name, folder, maxAdapters } = options;
@@ -61,6 +68,11 @@ export class Models {
   /** Starts the policy's own engine. @throws ConfigError for weights that are not finite */
   open(): Promise<void> {
     return this.#use(this.#base, this.#policy, this.#entry(this.#base).model.folder);
+  }
+
+  /** No engine is open any more. */
+  close(): void {
+    this.#release();
   }
 
   get all(): readonly ServedModel[] {
@@ -95,15 +107,23 @@ export class Models {
         "Unload the adapters first: they were loaded onto the old weights.",
       );
     const paused = entry.gate.inside;
-    const stored = await this.#store(openWeights(path));
-    checkShape(stored.source.config, this.#policy.source.config, path);
+    const source = openWeights(path);
+    checkShape(source.config, this.#policy.source.config, path);
+    const { stored, release } = await this.#store(source);
     const changed = entry.gate.alone(async () => {
       await this.#use(this.#base, stored, path);
       this.#policy = stored;
       entry.model = { ...entry.model, folder: path, version };
+      this.#release(); // the thread that mapped those before has ended
+      this.#release = release;
     });
     abort();
-    await changed;
+    try {
+      await changed;
+    } catch (error) {
+      release();
+      throw error;
+    }
     return paused;
   }
 

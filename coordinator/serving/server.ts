@@ -2,7 +2,7 @@
 import { basename, resolve } from "node:path";
 import type { FastifyReply, FastifyRequest } from "fastify";
 import { ConfigError } from "../../core/index.js";
-import { openPolicy, type WeightSource } from "../../policy/index.js";
+import { lastingWeights, openPolicy, type WeightSource } from "../../policy/index.js";
 import type { DeviceChoice } from "../../policy/run-config.js";
 import { checkAddress, type FrameOptions, HttpFrame } from "../../verifiers/service/http-frame.js";
 import { chooseSampler } from "../devices.js";
@@ -77,8 +77,17 @@ export async function startPolicyService(options: PolicyServiceOptions): Promise
   const precision = { type: options.basePrecision ?? "float32", provider, at: "--base-precision" } as const;
   const store = (source: WeightSource): Promise<StoredWeights> =>
     storedWeights(source, true, undefined, precision);
-  const stored = await store(policy.source);
-  const models = new Models(engines, stored, { name, folder: policy.folder, maxAdapters, store });
+  const models = new Models(engines, await store(policy.source), {
+    name,
+    folder: policy.folder,
+    maxAdapters,
+    store: async (source) => {
+      const stored = await store(source);
+      if (stored.base === null) return { stored, release: () => {} };
+      const { weights: base, release } = await lastingWeights(stored.base);
+      return { stored: { ...stored, base }, release };
+    },
+  });
   const frame = new HttpFrame(options, {
     openRoutes: OPEN_ROUTES,
     routes: ROUTES,
@@ -118,6 +127,7 @@ export async function startPolicyService(options: PolicyServiceOptions): Promise
         await frame.stop(graceS);
         for (const writing of open) writing.cancel();
         await engines.close();
+        models.close();
       },
     };
   } catch (error) {

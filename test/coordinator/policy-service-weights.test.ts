@@ -1,5 +1,5 @@
 /** `retort serve --policy` takes new weights and adapters while it runs. */
-import { mkdirSync, mkdtempSync, rmSync } from "node:fs";
+import { mkdirSync, mkdtempSync, readdirSync, renameSync, rmSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import type OpenAI from "openai";
@@ -9,11 +9,13 @@ import {
   adapterFiles,
   initialAdapter,
   initialWeights,
+  parameterShapes,
+  parseDecoderConfig,
   readDecoderConfig,
   readPolicy,
   writePolicy,
 } from "../../policy/index.js";
-import { get, post, type ServiceProcess } from "../verifiers/service-process.js";
+import { get, post, type ServiceProcess, startService } from "../verifiers/service-process.js";
 import {
   clientOf,
   completer,
@@ -171,5 +173,63 @@ describe("new weights", () => {
     await writePolicy(onto, config, weights, shipped);
     expect(await gapTo("raced", prompt, onto)).toBeLessThan(1e-3);
     await post(service, "/v1/unload_lora_adapter", { lora_name: "raced" });
+  });
+});
+
+describe("a policy so large that it is computed on where it stands", () => {
+  const cache = join(folder, "cache");
+  const large = parseDecoderConfig({
+    ...{ model_type: "qwen2", hidden_size: 64, intermediate_size: 64, num_hidden_layers: 1 },
+    ...{
+      num_attention_heads: 1,
+      vocab_size: 1_000_448,
+      max_position_embeddings: 512,
+      tie_word_embeddings: true,
+    },
+  });
+  const write = async (name: string, seed: number): Promise<string> => {
+    const weights = Object.fromEntries(
+      Object.entries(parameterShapes(large)).map(([parameter, shape]) => {
+        const values = new Float32Array(shape.reduce((a, b) => a * b, 1));
+        for (let i = 0, state = seed; i < values.length; i++) {
+          state = (Math.imul(state, 1664525) + 1013904223) >>> 0;
+          values[i] = state / 2 ** 31 - 1;
+        }
+        return [parameter, values];
+      }),
+    );
+    await writePolicy(join(folder, name), large, weights, shipped);
+    return join(folder, name);
+  };
+  const entries = (): string[] =>
+    readdirSync(join(cache, "served")).filter((name) => !name.endsWith(".lock"));
+
+  test("its new weights answer at every length after their folder is gone, and nothing of them is left at the end", async () => {
+    const args = ["--device", "cpu", "--threads", "1", "--slots", "1", "--name", "quickstart"];
+    const started = ["--policy", await write("large", 1), "--port", "0"];
+    const own = await startService(args, { RETORT_CACHE: cache }, started);
+    try {
+      const ask = completer(() => clientOf(own));
+      const long = {
+        prompt: Array.from({ length: 400 }, (_, i) => 5 + (i % 50)),
+        temperature: 0,
+        max_tokens: 3,
+      };
+      const take = async (model_path: string): Promise<unknown> =>
+        (await post(own, "/update_weights_from_disk", { model_path })).status;
+      const before = idsOf(await ask(long));
+      const pushed = await write("pushed", 2);
+      expect(await take(pushed)).toBe(200);
+      expect(entries().length).toBe(1);
+      renameSync(pushed, join(folder, "moved"));
+      const after = idsOf(await ask(long));
+      expect(after).not.toEqual(before);
+      expect(await take(join(folder, "moved"))).toBe(200);
+      expect(idsOf(await ask(long))).toEqual(after);
+      expect(entries().length).toBe(1);
+    } finally {
+      await own.stop();
+    }
+    expect(readdirSync(join(cache, "served"))).toEqual([]);
   });
 });

@@ -14,7 +14,7 @@ import {
   utimesSync,
   writeFileSync,
 } from "node:fs";
-import { tmpdir } from "node:os";
+import { hostname, tmpdir } from "node:os";
 import { join } from "node:path";
 import { afterAll, beforeEach, describe, expect, test, vi } from "vitest";
 import {
@@ -31,6 +31,7 @@ import {
   cacheFolder,
   hostWeights,
   initialWeights,
+  lastingWeights,
   mappedWeights,
   parameterShapes,
   parseDecoderConfig,
@@ -311,4 +312,59 @@ test("the cache stands where the environment says, else in the home folder", () 
   expect(cacheFolder({ XDG_CACHE_HOME: "/c" })).toBe("/c/retort");
   expect(cacheFolder({}).endsWith("/.cache/retort")).toBe(true);
   expect(existsSync("/c/retort")).toBe(false);
+});
+
+describe("weights that outlive their files", () => {
+  const cachedFiles = (): string[] => readdirSync(join(cacheFolder(), "served")).sort();
+  const opened = async () => mappedWeights(await places("F32"), progress);
+  const everyValue = async (tensors: Awaited<ReturnType<typeof opened>>) =>
+    Object.fromEntries(
+      await Promise.all(Object.entries(tensors).map(async ([name, each]) => [name, await readValue(each)])),
+    );
+
+  test.each([
+    { how: "a second name on the same disk", on: () => cache, names: 2 },
+    { how: "a copy on another", on: () => mkdtempSync("/dev/shm/retort-cache-"), names: 1 },
+  ])("$how, which is gone once it is released", async ({ on, names }) => {
+    vi.stubEnv("RETORT_CACHE", on());
+    const before = await opened();
+    const expected = await everyValue(before);
+    const { weights: own, release } = await lastingWeights(before);
+    expect(statSync(join(folder, "model.safetensors")).nlink).toBe(names);
+    rmSync(folder, { recursive: true });
+    expect(await everyValue(own as typeof before)).toEqual(expected);
+    expect(cachedFiles().length).toBe(2); // a folder and its lock
+    release();
+    release();
+    expect(cachedFiles()).toEqual([]);
+    rmSync(cacheFolder(), { recursive: true });
+  });
+
+  test("what a process left that was killed is removed by the next, and what a living one holds stays", async () => {
+    const child = spawnSync(process.execPath, ["-e", "process.stdout.write(String(process.pid))"]);
+    const served = join(cache, "served");
+    mkdirSync(join(served, "dead"), { recursive: true });
+    const holder = { pid: Number(String(child.stdout)), started: "1", host: hostname() };
+    writeFileSync(join(served, "dead.lock"), JSON.stringify(holder));
+    const first = await lastingWeights(await opened());
+    const second = await lastingWeights(await opened());
+    expect(cachedFiles().filter((name) => name.startsWith("dead"))).toEqual([]);
+    expect(cachedFiles().length).toBe(4);
+    first.release();
+    second.release();
+  });
+
+  test("a file that was replaced since it was opened is refused, and nothing of it stays", async () => {
+    const before = await opened();
+    appendFileSync(join(folder, "model.safetensors"), "x");
+    await expect(lastingWeights(before)).rejects.toThrow(
+      `${join(folder, "model.safetensors")}: need the file that was opened: another is in its place`,
+    );
+    expect(cachedFiles()).toEqual([]);
+  });
+
+  test("those in the cache stay where they are: they can be made again", async () => {
+    const widened = await mappedWeights(await places("BF16"), progress);
+    expect((await lastingWeights(widened)).weights).toBe(widened);
+  });
 });
