@@ -19,7 +19,7 @@ export const retort = (device = "cpu"): Side => ({
   name: "Retort",
   device,
   compiles: true,
-  start: () => startContestant("Retort", [process.execPath, builtModule(import.meta.url, "./retort.js")], {}),
+  start: () => startContestant("Retort", [process.execPath, builtModule("bench/retort.js")], {}),
   settings: () => (device === "cpu" ? [{ threads: 1 }, { threads: 2 }] : [{ threads: 2 }]),
 });
 
@@ -57,11 +57,7 @@ export const llamaCpp = (home: string): Side => ({
   compiles: true, // in so far as it reads its weights anew
   tolerance: 50, // its cache is in half precision, and so may its weights be
   start: () =>
-    startContestant(
-      "llama.cpp",
-      [process.execPath, builtModule(import.meta.url, "./llama/contestant.js"), home],
-      {},
-    ),
+    startContestant("llama.cpp", [process.execPath, builtModule("bench/llama/contestant.js"), home], {}),
   settings: () =>
     (["F32", "F16"] as const).flatMap((weights) => [1, 2].map((threads) => ({ threads, weights }))),
 });

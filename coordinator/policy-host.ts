@@ -72,7 +72,7 @@ const call = async <Name extends keyof Worker>(
 /** One thread for one policy. @throws what the worker's `open` refuses */
 async function startWorker(open: (pool: Piscina) => ReturnType<Worker["open"]>): Promise<Piscina> {
   const pool = new Piscina({
-    filename: builtModule(import.meta.url, "./policy-worker.js"),
+    filename: builtModule("coordinator/policy-worker.js"),
     minThreads: 1,
     maxThreads: 1,
     idleTimeout: Number.POSITIVE_INFINITY,

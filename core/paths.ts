@@ -1,5 +1,5 @@
 import { existsSync } from "node:fs";
-import { dirname, join, relative, sep } from "node:path";
+import { dirname, join } from "node:path";
 import { fileURLToPath } from "node:url";
 
 function findPackageRoot(): string {
@@ -14,11 +14,7 @@ export const packageRoot = findPackageRoot();
 /**
  * Path of the compiled JavaScript of a module of ours, for worker threads and child processes: they cannot load
  * TypeScript, and tests run from the sources.
- * @param importMetaUrl - the caller's import.meta.url
- * @param file - relative to the caller, e.g. "./broker-main.js"
+ * @param file - from the package's root, e.g. "verifiers/broker-main.js"; one that a product's process or thread starts with
+ *   stands in scripts/bundle.mjs too
  */
-export function builtModule(importMetaUrl: string, file: string): string {
-  const target = join(dirname(fileURLToPath(importMetaUrl)), file);
-  const fromRoot = relative(packageRoot, target);
-  return fromRoot.startsWith(`dist${sep}`) ? target : join(packageRoot, "dist", fromRoot);
-}
+export const builtModule = (file: string): string => join(packageRoot, "dist", file);

@@ -42,7 +42,7 @@ export function divideGroups(groups: readonly GroupRequest[], lanes: number): Gr
 /** Starts a lane's thread; it compiles its graphs while the caller goes on. */
 function startLane(options: EngineOptions, slots: number, threads: number): Lane {
   const workerData: EngineOptions = { ...options, shape: { ...options.shape, slots }, threads };
-  const worker = new Worker(builtModule(import.meta.url, "./lane-worker.js"), { workerData });
+  const worker = new Worker(builtModule("rollout/lane-worker.js"), { workerData });
   let isGone = false;
   const fail = (cause: unknown): void =>
     requests.fail(

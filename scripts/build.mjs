@@ -43,7 +43,10 @@ function sourceHash() {
   const hash = createHash("sha256");
   for (const file of [
     ...sources(),
-    ...["tsconfig.json", "tsconfig.build.json", "package-lock.json"].map((name) => join(root, name)),
+    ...filesBelow(join(root, "configs", "languages")).sort(),
+    ...["tsconfig.json", "tsconfig.build.json", "package-lock.json", "scripts/bundle.mjs"].map((name) =>
+      join(root, name),
+    ),
   ]) {
     hash
       .update(`${relative(root, file)}\0`)
@@ -57,9 +60,17 @@ function sourceHash() {
 function prune() {
   const made = new Set(sources().map((file) => relative(root, file).replace(/\.ts$/, "")));
   for (const file of filesBelow(dist)) {
+    if (dirname(file) === join(dist, "chunks")) continue; // bundle.mjs's own
     const name = relative(dist, file).replace(/(\.d\.ts|\.js)(\.map)?$/, "");
     if (file !== stamp && /\.(js|d\.ts|map)$/.test(file) && !made.has(name)) rmSync(file);
   }
+}
+
+/** Makes few files of what processes and threads start with, see bundle.mjs. */
+function bundle() {
+  const script = join(root, "scripts", "bundle.mjs");
+  const done = spawnSync(process.execPath, [script], { cwd: root, encoding: "utf8" });
+  if (done.status !== 0) throw new SetupError(`The build failed:\n${done.stdout}${done.stderr}`);
 }
 
 /** Makes `npx retort` find the command of this checkout. */
@@ -86,6 +97,7 @@ export function build(say = (/** @type {string} */ line) => console.error(line))
   });
   if (done.status !== 0) throw new SetupError(`The build failed:\n${done.stdout}${done.stderr}`);
   prune();
+  bundle();
   linkCommand();
   writeFileSync(stamp, hash);
   return true;

@@ -79,7 +79,7 @@ function outcomeOf(reply: WorkerReply): RewardOutcome {
 }
 
 async function startWorker(file: string): Promise<Worker> {
-  const worker = new Worker(builtModule(import.meta.url, "./reward-worker.js"), { workerData: file });
+  const worker = new Worker(builtModule("trainer/reward-worker.js"), { workerData: file });
   worker.unref();
   let reply: WorkerReply;
   try {

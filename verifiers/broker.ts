@@ -27,7 +27,7 @@ interface Waiting {
 
 /** @throws ConfigError where programs cannot be isolated, naming the fix */
 export async function startBroker(options: BrokerOptions): Promise<Broker> {
-  const script = builtModule(import.meta.url, "./broker-main.js");
+  const script = builtModule("verifiers/broker-main.js");
   if (!existsSync(script))
     throw new ConfigError({ at: script, need: "the compiled broker", fix: "Build it: npm run build" });
   // A session of its own: Ctrl-C in the terminal must not reach the sandboxes.

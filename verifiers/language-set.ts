@@ -1,8 +1,8 @@
 /** The languages of a run: which files there are, and under which names their languages go. */
-import { existsSync, readdirSync, statSync } from "node:fs";
-import { dirname, join } from "node:path";
+import { existsSync, readdirSync, readFileSync, statSync } from "node:fs";
+import { basename, dirname, join } from "node:path";
 import { ConfigError, nearest, packageRoot } from "../core/index.js";
-import { type Language, readLanguage } from "./languages.js";
+import { type Language, parseLanguage, readLanguage } from "./languages.js";
 
 export interface LanguageSet {
   readonly names: readonly string[];
@@ -12,8 +12,26 @@ export interface LanguageSet {
   find(nameOrAlias: string): Language | undefined;
 }
 
-/** The shipped languages, read once: that takes a tenth of a second. */
+/** The shipped languages, read once. */
 let shipped: readonly Language[] | undefined;
+
+/** They were parsed when this was built, which takes a tenth of a second; a file that has another text since is parsed anew. */
+function shippedLanguages(): Language[] {
+  const built = join(packageRoot, "dist", "languages.json");
+  const parsed = existsSync(built) ? (JSON.parse(readFileSync(built, "utf8")) as ParsedLanguage[]) : [];
+  return yamlFiles(join(packageRoot, "configs", "languages")).map((file) => {
+    const text = readFileSync(file, "utf8");
+    const same = parsed.find(({ name, text: then }) => name === basename(file) && then === text);
+    return parseLanguage(text, file, same?.content);
+  });
+}
+
+/** A row of what scripts/bundle.mjs writes. */
+interface ParsedLanguage {
+  readonly name: string;
+  readonly text: string;
+  readonly content: unknown;
+}
 
 /**
  * @param extra - folders or single YAML files; a name found later replaces one found earlier
@@ -21,7 +39,7 @@ let shipped: readonly Language[] | undefined;
  */
 export function loadLanguages(extra: readonly string[] = []): LanguageSet {
   const byName = new Map<string, Language>();
-  shipped ??= yamlFiles(join(packageRoot, "configs", "languages")).map(readLanguage);
+  shipped ??= shippedLanguages();
   for (const found of [shipped, ...extra.map((place) => yamlFiles(place).map(readLanguage))]) {
     for (const language of found) {
       const key = language.name.toLowerCase();

@@ -83,9 +83,12 @@ export function readLanguage(file: string): Language {
   return parseLanguage(readFileSync(file, "utf8"), file);
 }
 
-/** @param source - the file's name, for messages; its stem is the language's name */
-export function parseLanguage(text: string, source: string): Language {
-  const file = parseYaml(text, source, LanguageFile);
+/**
+ * @param source - the file's name, for messages; its stem is the language's name
+ * @param content - of the YAML, where it was parsed before
+ */
+export function parseLanguage(text: string, source: string, content?: unknown): Language {
+  const file = LanguageFile.safeParse(content).data ?? parseYaml(text, source, LanguageFile);
   return { ...file, mounts: file.mounts.map(expandHome), name: stem(source), source };
 }
 

@@ -55,9 +55,9 @@ function npmFiles(modules: string): string[] {
   const policy = mkdtempSync(join(tmpdir(), "retort-tiny-"));
   try {
     const scripts = [
-      ...loadedScripts([builtModule(import.meta.url, "./main.js"), "--help"], []),
-      ...loadedScripts([builtModule(import.meta.url, "./tiny-policy.js"), policy], []),
-      ...loadedScripts([builtModule(import.meta.url, "../retort.js")], tinyWork(policy)),
+      ...loadedScripts([builtModule("bench/gpu/main.js"), "--help"], []),
+      ...loadedScripts([builtModule("bench/gpu/tiny-policy.js"), policy], []),
+      ...loadedScripts([builtModule("bench/retort.js")], tinyWork(policy)),
     ];
     const own = scripts.map((file) => realpathSync(file)).filter((file) => file.startsWith(modules + sep));
     return [...new Set(own.flatMap((file) => [file, ...packageFiles(file, modules)]))];

@@ -10,7 +10,7 @@ import { builtModule } from "../../core/index.js";
 const folder = mkdtempSync(join(tmpdir(), "kill-"));
 afterAll(() => rmSync(folder, { recursive: true }));
 
-const store = pathToFileURL(builtModule(import.meta.url, "../../checkpoints/index.js")).href;
+const store = pathToFileURL(builtModule("checkpoints/index.js")).href;
 
 /** Saves step after step for ever; every value of a step's tensor is the step, so a mixture would show. */
 const CHILD = `

@@ -58,7 +58,7 @@ test.each([
   expect(plainDue(at)).toBe(want);
 });
 
-const module = pathToFileURL(builtModule(import.meta.url, "../../coordinator/progress.js")).href;
+const module = pathToFileURL(builtModule("coordinator/progress.js")).href;
 const script = join(folder, "show.mjs");
 writeFileSync(
   script,

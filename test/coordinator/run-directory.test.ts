@@ -140,7 +140,7 @@ test("a directory that this process uses is refused", async () => {
 
 /** A child that opens the directory and holds it until it is killed. */
 async function holdInChild(): Promise<{ pid: number; kill: () => Promise<void> }> {
-  const module = pathToFileURL(builtModule(import.meta.url, "../../coordinator/run-directory.js")).href;
+  const module = pathToFileURL(builtModule("coordinator/run-directory.js")).href;
   const script = `
     import { openRunDirectory } from "${module}";
     await openRunDirectory(process.argv[1], { config: ${JSON.stringify(config)}, resume: true });

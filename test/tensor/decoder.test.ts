@@ -146,7 +146,7 @@ describe.each(["llama", "qwen2", "qwen3"] as const)(
 );
 
 test("a worker thread compiles and runs like the main one", async () => {
-  const compileModule = builtModule(new URL("../../tensor/index.ts", import.meta.url).href, "./index.js");
+  const compileModule = builtModule("tensor/index.js");
   const code = `
     const { parentPort } = require("node:worker_threads");
     import(${JSON.stringify(compileModule)}).then(async ({ compile, valueAndGradients }) => {

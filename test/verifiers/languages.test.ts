@@ -41,6 +41,14 @@ describe("language files", () => {
     expect(languages.get("py").name).toBe("python");
   });
 
+  test("each shipped one is what its file says, though the build has parsed it", () => {
+    const built = JSON.parse(readFileSync(join(packageRoot, "dist", "languages.json"), "utf8")) as unknown[];
+    const { all } = loadLanguages();
+    expect(all.length).toBe(built.length);
+    for (const language of all)
+      expect(language).toEqual(parseLanguage(readFileSync(language.source, "utf8"), language.source));
+  });
+
   test("each shipped one says how to install, probe and test it", () => {
     for (const language of loadLanguages().all) {
       expect([language.name, typeof language.install, typeof language.probe]).toEqual([
