@@ -60,14 +60,23 @@ export interface PolicyMemory {
 
 type Worker = typeof worker;
 
+/** What ended a pool's thread between two calls: the thread that took its place knows of nothing. */
+const deaths = new WeakMap<Piscina, Error>();
+
 /** A call of the worker. Piscina calls by name: here the type check sees that there is such a call, and what it takes and gives. */
-const call = async <Name extends keyof Worker>(
+async function call<Name extends keyof Worker>(
   pool: Piscina,
   name: Name,
   argument: Parameters<Worker[Name]>[0],
   transferList: MessagePort[] = [],
-): Promise<Awaited<ReturnType<Worker[Name]>>> =>
-  (await pool.run(argument, { name, transferList })) as Awaited<ReturnType<Worker[Name]>>;
+): Promise<Awaited<ReturnType<Worker[Name]>>> {
+  const death = deaths.get(pool);
+  if (death !== undefined) throw threadFailure(death);
+  return (await pool.run(argument, { name, transferList })) as Awaited<ReturnType<Worker[Name]>>;
+}
+
+const threadFailure = (cause: unknown): InfrastructureError =>
+  new InfrastructureError(`the policy's thread failed: ${String(cause)}`, { cause });
 
 /** One thread for one policy. @throws what the worker's `open` refuses */
 async function startWorker(open: (pool: Piscina) => ReturnType<Worker["open"]>): Promise<Piscina> {
@@ -78,6 +87,8 @@ async function startWorker(open: (pool: Piscina) => ReturnType<Worker["open"]>):
     idleTimeout: Number.POSITIVE_INFINITY,
     atomics: "disabled", // a thread that sleeps in Atomics.wait would starve WebGPU's callbacks
   });
+  // Unheard, it would end the process; one that answers requests is in no call when it dies.
+  pool.on("error", (error: Error) => deaths.set(pool, error));
   try {
     unwrapped(await open(pool));
     return pool;
@@ -88,7 +99,7 @@ async function startWorker(open: (pool: Piscina) => ReturnType<Worker["open"]>):
 }
 
 const closeWorker = async (pool: Piscina): Promise<void> => {
-  await call(pool, "close", undefined);
+  if (!deaths.has(pool)) await call(pool, "close", undefined);
   await pool.destroy();
 };
 
@@ -132,11 +143,7 @@ function requestsByShape(pool: Piscina): (shape: RunnerShape) => RemoteRequests 
       () => port1.unref(), // nobody waits
     );
     const fail = (cause: unknown): void =>
-      remote.fail(
-        isOurs(cause)
-          ? cause
-          : new InfrastructureError(`the policy's thread failed: ${String(cause)}`, { cause }),
-      );
+      remote.fail(isOurs(cause) ? cause : threadFailure(deaths.get(pool) ?? cause));
     port1.on("message", (event: RemoteEvent) => remote.onEvent(event));
     port1.on("close", () => fail("it was closed"));
     call(pool, "listen", { shape, port: port2 }, [port2]).then(unwrapped).catch(fail);
@@ -207,6 +214,7 @@ async function sampleThrough(
         reject(error);
       }
     });
+    port1.on("close", () => reject(threadFailure(deaths.get(pool) ?? "it was closed")));
   });
   drained.catch(() => {}); // it may reject while the call still runs; it is awaited, with its error, below
   try {
