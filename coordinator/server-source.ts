@@ -78,7 +78,7 @@ export async function createServerSource(
   const draw = async (
     ...[requests, onDrawn, signal]: Parameters<CompletionSource["draw"]>
   ): Promise<void> => {
-    await remote.check(policy.tokenizer.promptIds([{ role: "user", content: "1" }]));
+    await remote.check(policy.tokenizer.promptIds([{ role: "user", content: "1" }]), signal);
     if (handed !== "nothing") {
       weights = servedWeights(options, policy, handed);
       remote.setWeights(await weights.writeStored(options.folder));

@@ -22,8 +22,12 @@ const [FIRST_PAUSE_S, LONGEST_PAUSE_S] = [0.25, 15];
 const PUSHES_IN_VAIN = 3;
 
 export interface RemoteSampler {
-  /** Asks for one token. @throws ConfigError where nothing answers, the model is not there, or its answers lack token ids */
-  check(promptIds: readonly number[]): Promise<void>;
+  /**
+   * Asks for one token.
+   * @param signal - breaks it off
+   * @throws ConfigError where nothing answers, the model is not there, or its answers lack token ids
+   */
+  check(promptIds: readonly number[], signal?: AbortSignal): Promise<void>;
   /** Weights of the completions that are asked for from now on; the server is told before the next one. */
   setWeights(weights: WeightFolder): void;
   /**
@@ -88,14 +92,15 @@ class Remote implements RemoteSampler {
     this.#note = note;
   }
 
-  async check(promptIds: readonly number[]): Promise<void> {
+  async check(promptIds: readonly number[], signal?: AbortSignal): Promise<void> {
     const { model } = this.#engine;
     const wanted = { group: 0, randomKey: "check", promptIds, sample: 0 };
     const options = { seed: 0, temperature: 1, topP: 1, topK: 0, maxNewTokens: 1, stopIds: [] };
     try {
-      await this.#readModels();
-      await this.#draw({ model, version: null }, wanted, options);
+      await this.#readModels(signal);
+      await this.#draw({ model, version: null }, wanted, options, signal);
     } catch (error) {
+      signal?.throwIfAborted();
       throw this.#mistake(error as Error);
     }
   }
@@ -157,7 +162,7 @@ class Remote implements RemoteSampler {
     let fatal: Error | null = null;
     let loaded: Loaded;
     try {
-      loaded = await this.#load();
+      loaded = await this.#load(signal);
     } catch (error) {
       if (error instanceof ServerAwayError) return { wanted: [...all], reason: error };
       throw error;
@@ -190,12 +195,12 @@ class Remote implements RemoteSampler {
   }
 
   /** Tells the server of the weights, unless it knows. */
-  async #load(): Promise<Loaded> {
+  async #load(signal: AbortSignal | undefined): Promise<Loaded> {
     if (this.#loaded !== null) return this.#loaded;
     const { push } = this.#engine.weights;
     if (push === "none") return { model: this.#engine.model, version: null };
     if (this.#weights === null) throw new Error("setWeights before sample");
-    this.#loaded = await this.#parts.push.load(this.#weights);
+    this.#loaded = await this.#parts.push.load(this.#weights, signal);
     return this.#loaded;
   }
 
@@ -221,9 +226,9 @@ class Remote implements RemoteSampler {
   }
 
   /** Learns whether the server is ours. @throws ConfigError for a model that it does not list */
-  async #readModels(): Promise<void> {
+  async #readModels(signal: AbortSignal | undefined): Promise<void> {
     // Not every server lists its models; what is wrong then, the first request tells.
-    const listed = await this.#parts.api.ask("/models").catch(() => null);
+    const listed = await this.#parts.api.ask("/models", undefined, signal).catch(() => null);
     const models = listed?.status === 200 ? Models.safeParse(jsonOrNull(listed.text)).data?.data : undefined;
     if (models === undefined) return;
     const known = models.find(({ id }) => id === this.#engine.model);

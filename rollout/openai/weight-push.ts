@@ -19,10 +19,16 @@ export interface Loaded {
   readonly version: string | null;
 }
 
+/** Longest wait for an adapter to be taken off, in which a server may finish what it writes with it. */
+const UNLOAD_MS = 10_000;
+
 export interface WeightPush {
-  /** @throws ServerAwayError; ConfigError where the server does not offer it, or cannot read the folder */
-  load(weights: WeightFolder): Promise<Loaded>;
-  /** Takes the last ones off again, where they stand beside the server's own. */
+  /**
+   * @param signal - breaks it off
+   * @throws ServerAwayError; ConfigError where the server does not offer it, or cannot read the folder
+   */
+  load(weights: WeightFolder, signal?: AbortSignal): Promise<Loaded>;
+  /** Takes the last ones off again, where they stand beside the server's own; a server that is away is not waited for. */
   unload?(): Promise<void>;
 }
 
@@ -42,13 +48,10 @@ export function createWeightPush(
   };
   if (weights.push === "sglang_disk") {
     return {
-      load: async ({ folder, version }) => {
+      load: async ({ folder, version }, signal) => {
         const path = "/update_weights_from_disk";
-        const answer = await told(http.root, path, {
-          model_path: folder,
-          weight_version: version,
-          flush_cache: true,
-        });
+        const body = { model_path: folder, weight_version: version, flush_cache: true };
+        const answer = await told(http.root, path, body, signal);
         if (answer.status !== 200 || !/"success":\s*true/.test(answer.text))
           throw refusal(path, answer, "Can the server read the folder? weights.dir names one that both see.");
         return { model, version };
@@ -58,17 +61,19 @@ export function createWeightPush(
   let before: string | null = null;
   // A failure leaves an adapter too many on the server, no more; after a restart it has none to unload.
   const unload = async (): Promise<void> => {
-    if (before !== null) await told(http.api, "/unload_lora_adapter", { lora_name: before }).catch(() => {});
+    if (before === null) return;
+    const late = AbortSignal.timeout(UNLOAD_MS);
+    await told(http.api, "/unload_lora_adapter", { lora_name: before }, late).catch(() => {});
   };
   return {
     unload,
-    load: async ({ folder, version }) => {
+    load: async ({ folder, version }, signal) => {
       const load = { lora_name: version, lora_path: folder };
-      let answer = await told(http.api, "/load_lora_adapter", load);
+      let answer = await told(http.api, "/load_lora_adapter", load, signal);
       if (answer.status === 400 && /already been loaded/.test(answer.text)) {
         // An earlier run's of the same name, or a load whose answer was lost.
-        await told(http.api, "/unload_lora_adapter", { lora_name: version });
-        answer = await told(http.api, "/load_lora_adapter", load);
+        await told(http.api, "/unload_lora_adapter", { lora_name: version }, signal);
+        answer = await told(http.api, "/load_lora_adapter", load, signal);
       }
       if (answer.status !== 200)
         throw refusal(
@@ -83,9 +88,9 @@ export function createWeightPush(
   };
 }
 
-async function told(http: Http, path: string, body: unknown): Promise<HttpAnswer> {
+async function told(http: Http, path: string, body: unknown, signal?: AbortSignal): Promise<HttpAnswer> {
   try {
-    return await http.ask(path, body);
+    return await http.ask(path, body, signal);
   } catch (cause) {
     throw new ServerAwayError(`${path}: ${(cause as Error).message}`, { cause });
   }

@@ -36,7 +36,11 @@ const completion = ({ body }: Asked, version?: string): unknown => ({
   ...(version === undefined ? {} : { metadata: { weight_version: version } }),
 });
 
-async function serve(answer: (asked: Asked, response: ServerResponse) => void): Promise<{
+/** @param onGet - what it does when its models are asked for, instead of having no such list */
+async function serve(
+  answer: (asked: Asked, response: ServerResponse) => void,
+  onGet?: () => void,
+): Promise<{
   engine: OpenaiEngine;
   asked: Asked[];
   mostOpen(): number;
@@ -44,7 +48,7 @@ async function serve(answer: (asked: Asked, response: ServerResponse) => void): 
   const asked: Asked[] = [];
   let [open, most] = [0, 0];
   const server = createServer((request, response) => {
-    if (request.method === "GET") return send(response, 404, {});
+    if (request.method === "GET") return onGet === undefined ? send(response, 404, {}) : onGet();
     open++;
     most = Math.max(most, open);
     response.once("close", () => {
@@ -208,6 +212,33 @@ test("an adapter that the server has lost is loaded again; the one before is unl
   expect([...loaded]).toEqual(["v2"]);
   const loads = asked.filter(({ path }) => path.endsWith("/load_lora_adapter"));
   expect(loads.map(({ body }) => body.lora_name)).toEqual(["v1", "v1", "v2"]);
+});
+
+test.each([
+  { what: "whether it is there", silent: "GET" },
+  { what: "the check's token", silent: "check" },
+  { what: "the weights that it is given", silent: "/update_weights_from_disk" },
+  { what: "a completion", silent: "sample" },
+])("a stop waits for no answer of a server that hangs: $what", async ({ silent }) => {
+  const stop = new AbortController();
+  const { engine } = await serve(
+    (one, response) => {
+      const isCheck = one.path.endsWith("/completions") && one.body.max_tokens === 1;
+      const what = isCheck ? "check" : one.path.endsWith("/completions") ? "sample" : one.path;
+      if (what === silent) return stop.abort(new Error("stopped"));
+      send(response, 200, what === "check" || what === "sample" ? completion(one, "v1") : { success: true });
+    },
+    silent === "GET" ? () => stop.abort(new Error("stopped")) : undefined,
+  );
+  const patient: OpenaiEngine = { ...engine, timeout_s: 600, weights: { push: "sglang_disk" } };
+  const remote = createRemoteSampler(patient, null, () => {});
+  closers.push(() => remote.close());
+  remote.setWeights({ folder: "/w", version: "v1" });
+  const evaluated = async (): Promise<void> => {
+    await remote.check([1], stop.signal);
+    await remote.sample(groups, options, () => {}, stop.signal);
+  };
+  await expect(evaluated()).rejects.toThrow("stopped");
 });
 
 test("patience ends, and what a server will never do is the user's to mend", async () => {
