@@ -5,7 +5,7 @@
  */
 import OpenAI, { APIConnectionError, APIError } from "openai";
 import PQueue from "p-queue";
-import { ConfigError, hash32, InfrastructureError } from "../core/index.js";
+import { ConfigError, hash32, InfrastructureError, requestSignal } from "../core/index.js";
 import type { Completion, CompletionRequest, SamplingSettings } from "./completions-file.js";
 import type { CompletionSource } from "./draw-completions.js";
 import { plannedId } from "./solutions.js";
@@ -74,12 +74,15 @@ export function patientFetch({
   return async (input, init) => {
     const caller = init?.signal ?? null;
     await turns?.add(() => {}, caller === null ? {} : { signal: caller });
-    const timeout = AbortSignal.timeout(timeoutS * 1000);
-    const signal = caller === null ? timeout : AbortSignal.any([caller, timeout]);
-    const answer = await fetch(input, { ...init, signal });
-    const body = await answer.arrayBuffer();
-    const { status, statusText, headers } = answer;
-    return new Response(body.byteLength === 0 ? null : body, { status, statusText, headers });
+    const { signal, done } = requestSignal(caller === null ? [] : [caller], timeoutS * 1000);
+    try {
+      const answer = await fetch(input, { ...init, signal });
+      const body = await answer.arrayBuffer();
+      const { status, statusText, headers } = answer;
+      return new Response(body.byteLength === 0 ? null : body, { status, statusText, headers });
+    } finally {
+      done();
+    }
   };
 }
 
@@ -125,11 +128,11 @@ async function drawAll(
   const both = AbortSignal.any([signal, stop.signal]);
   let failuresInARow = 0;
   const drawOne = async (request: CompletionRequest): Promise<void> => {
+    if (both.aborted) return;
+    // A signal of its own: the client never takes its listeners away again.
+    const own = requestSignal([both]);
     try {
-      if (both.aborted) return;
-      // A signal of its own: the client never takes its listeners away again.
-      const own = AbortSignal.any([both]);
-      const drawn = await complete(client, options, request, own).catch((error: unknown) => {
+      const drawn = await complete(client, options, request, own.signal).catch((error: unknown) => {
         if (both.aborted || isHopeless(error)) throw error;
         if (!isAboutRequest(error)) failuresInARow++;
         return { failure: reasonOf(error, options) };
@@ -141,6 +144,8 @@ async function drawAll(
     } catch (error) {
       queue.clear();
       if (!both.aborted) stop.abort(isHopeless(error) ? refusedError(options, error) : error);
+    } finally {
+      own.done();
     }
   };
   for (const request of requests) void queue.add(() => drawOne(request));

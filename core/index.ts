@@ -18,3 +18,4 @@ export { editDistance, nearest } from "./nearest.js";
 export { builtModule, packageRoot } from "./paths.js";
 export type { Random } from "./random.js";
 export { hash32, philox, randomStream, uniformAt } from "./random.js";
+export { type RequestSignal, requestSignal } from "./request-signal.js";

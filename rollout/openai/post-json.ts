@@ -1,6 +1,7 @@
 /** One request over HTTP. Not fetch: its five minutes for an answer's first byte cannot be set, and a completion may take longer. */
 import { Agent as HttpAgent, request as httpRequest, type IncomingMessage } from "node:http";
 import { Agent as HttpsAgent, request as httpsRequest } from "node:https";
+import { requestSignal } from "../../core/index.js";
 
 export interface HttpAnswer {
   readonly status: number;
@@ -30,7 +31,7 @@ export function openHttp(
   return {
     ask: (path, body, caller) =>
       new Promise((resolve, reject) => {
-        const timeout = AbortSignal.timeout(Math.min(2 ** 31 - 1, options.timeoutS * 1000));
+        const own = requestSignal(caller === undefined ? [] : [caller], options.timeoutS * 1000);
         const content = body === undefined ? undefined : Buffer.from(JSON.stringify(body));
         const request = (isSecure ? httpsRequest : httpRequest)(
           `${base}${path}`,
@@ -44,7 +45,7 @@ export function openHttp(
                 : { "content-type": "application/json", "content-length": content.length }),
               ...(options.key === null ? {} : { authorization: `Bearer ${options.key}` }),
             },
-            signal: caller === undefined ? timeout : AbortSignal.any([timeout, caller]),
+            signal: own.signal,
           },
           (answer: IncomingMessage) => {
             const parts: Buffer[] = [];
@@ -55,6 +56,7 @@ export function openHttp(
             answer.on("error", reject);
           },
         );
+        request.on("close", own.done); // after an answer, an error or a break, always
         request.on("error", (error) =>
           reject(
             error.name === "AbortError" && caller?.aborted !== true
