@@ -87,7 +87,7 @@ export async function runOf(file: string, options: SourceOptions): Promise<Start
     });
   }
   const { loadRunConfig } = await import("../coordinator/config.js");
-  const config = loadRunConfig(file, options.set);
+  const config = loadRunConfig(file, options.set, "evaluation");
   const { evaluateRun } = await import("../coordinator/evaluate-run.js");
   const { checkpoint, samples, temperature, out } = options;
   return (told) =>

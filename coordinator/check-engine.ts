@@ -28,12 +28,16 @@ function checkInt8(
     );
 }
 
+/** What a run file is read for. An evaluation hands over what lies on disk, an adapter merged into its base. */
+export type Purpose = "training" | "evaluation";
+
 /**
  * What the engine and the policy must agree on.
  * @param complain - told the key and what is wrong with it
  */
 export function checkEngine(
   { rollout, policy, objective }: EngineSections,
+  purpose: Purpose,
   complain: (path: string[], message: string) => void,
 ): void {
   const { engine } = rollout;
@@ -44,6 +48,9 @@ export function checkEngine(
   const at = ["rollout", "engine", "weights", "push"];
   if (engine.weights.push === "vllm_lora" && policy.lora === null)
     complain(at, "vllm_lora hands over adapters: set policy.lora, or use sglang_disk for whole weights");
-  if (engine.weights.push === "sglang_disk" && policy.lora !== null)
-    complain(at, "sglang_disk hands over whole weights: with policy.lora use vllm_lora");
+  if (engine.weights.push === "sglang_disk" && policy.lora !== null && purpose === "training")
+    complain(
+      at,
+      "sglang_disk hands over whole weights: with policy.lora use vllm_lora (retort eval takes either)",
+    );
 }

@@ -9,7 +9,7 @@ import { RolloutConfig } from "../rollout/config.js";
 import { hasTeacher, ObjectiveConfig } from "../trainer/objective-config.js";
 import { OptimizerConfig } from "../trainer/optimizer-config.js";
 import { VerifierConfig } from "../verifiers/config.js";
-import { checkEngine } from "./check-engine.js";
+import { checkEngine, type Purpose } from "./check-engine.js";
 import { loadConfigFile } from "./config-file.js";
 import {
   CheckpointSection,
@@ -36,9 +36,24 @@ const Sections = z.strictObject({
 });
 
 /** What a run file (YAML) holds. */
-export const RunConfig = Sections.superRefine((config, context) => {
-  const complain = (path: string[], message: string): void =>
-    context.addIssue({ code: "custom", path, message });
+export const RunConfig = Sections.superRefine((config, context) =>
+  checkSections(config, "training", (path, message) =>
+    context.addIssue({ code: "custom", path: [...path], message }),
+  ),
+).meta({ title: "Retort run" });
+export type RunConfig = z.infer<typeof RunConfig>;
+
+const EvaluatedRunConfig = Sections.superRefine((config, context) =>
+  checkSections(config, "evaluation", (path, message) =>
+    context.addIssue({ code: "custom", path: [...path], message }),
+  ),
+);
+
+function checkSections(
+  config: z.infer<typeof Sections>,
+  purpose: Purpose,
+  complain: (path: string[], message: string) => void,
+): void {
   const { objective, rollout } = config;
   if (objective.type === "grpo" && rollout.samples_per_prompt < 2) {
     complain(
@@ -52,12 +67,11 @@ export const RunConfig = Sections.superRefine((config, context) => {
       "with one sample there is no sibling to show the teacher, and feedback: never leaves it nothing. Raise rollout.samples_per_prompt, or allow feedback",
     );
   }
-  checkEngine(config, complain);
+  checkEngine(config, purpose, complain);
   if (config.policy.from_scratch && !("family" in config.tasks)) {
     complain(["policy", "from_scratch"], "need tasks.family: only a generated family can make a warm start");
   }
-}).meta({ title: "Retort run" });
-export type RunConfig = z.infer<typeof RunConfig>;
+}
 
 /**
  * Reads a run file. Paths in it are relative to it; `run.dir` is relative to the working directory, as are paths that
@@ -65,8 +79,13 @@ export type RunConfig = z.infer<typeof RunConfig>;
  * @param overrides - `a.b=value` texts of --set
  * @throws ConfigError with a line for each mistake: file, line, column, path, reason, nearest right key
  */
-export function loadRunConfig(file: string, overrides: readonly string[] = []): RunConfig {
-  const config = loadConfigFile(file, RunConfig, overrides);
+export function loadRunConfig(
+  file: string,
+  overrides: readonly string[] = [],
+  purpose: Purpose = "training",
+): RunConfig {
+  const schema = purpose === "training" ? RunConfig : EvaluatedRunConfig;
+  const config = loadConfigFile(file, schema, overrides);
   const { run, policy } = config;
   return {
     ...config,

@@ -129,7 +129,7 @@ interface Asked {
 
 /** What `retort eval RUN.yaml` finds for a run, and the completions that it draws. */
 async function evaluated(name: string, out: string, { sets, ...more }: Asked) {
-  const config = loadRunConfig(file, [`run.dir=${join(root, name)}`, ...sets]);
+  const config = loadRunConfig(file, [`run.dir=${join(root, name)}`, ...sets], "evaluation");
   const stream = new PassThrough() as unknown as NodeJS.WriteStream;
   const path = join(root, `${out}.jsonl`);
   const asked = { config, set: "heldout", samples: 4, out: path, reports: [], stream, ...more } as const;
@@ -164,6 +164,10 @@ test("adapters: rollouts and rates are those of the local engine with the same s
   const body = JSON.stringify({ lora_name: models[1] });
   const headers = { "content-type": "application/json" };
   await fetch(`${server.url}/v1/unload_lora_adapter`, { method: "POST", headers, body });
+  // A server that takes no adapters is given whole weights, with the adapter merged in.
+  const whole = [...sets, engine(server.url, "sglang_disk")];
+  const merged = await evaluated("lora", "eval-merged", { sets: whole, checkpoint: "latest" });
+  expect(merged).toEqual(tuned);
 });
 
 describe("whole weights", () => {
