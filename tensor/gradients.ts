@@ -123,6 +123,20 @@ const topK = (
   },
 });
 
+/** Of a sum or mean over axes: repeated along them. tfjs makes an array of ones for it, which may be of all logits' size. */
+const repeated =
+  (isMean: boolean): Gradient =>
+  (dy, [x], attributes) => ({
+    x: () => {
+      const { axis } = attributes as unknown as tf.SumAttrs;
+      const axes = tf.util.parseAxisParam(axis, x!.shape);
+      const kept = x!.shape.map((length, i) => (axes.includes(i) ? 1 : length));
+      const all = tf.mul(tf.reshape(dy, kept), tf.fill(x!.shape, 1));
+      const count = axes.reduce((product, i) => product * x!.shape[i]!, 1);
+      return isMean ? tf.div(all, count) : all;
+    },
+  });
+
 const COMPARISONS = [
   "Equal",
   "NotEqual",
@@ -152,6 +166,8 @@ export function registerGradients(): void {
   replaceGradient("BatchMatMul", ["a", "b"], matMul);
   replaceGradient("GatherV2", ["x", "indices"], gather);
   replaceGradient("Tile", ["x"], tile);
+  replaceGradient("Sum", ["x"], repeated(false));
+  replaceGradient("Mean", ["x"], repeated(true));
   replaceGradient("Maximum", ["a", "b"], extremum(tf.greaterEqual));
   replaceGradient("Minimum", ["a", "b"], extremum(tf.lessEqual));
   replaceGradient("SquaredDifference", ["a", "b"], (dy, [a, b]) => {

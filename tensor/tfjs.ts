@@ -60,6 +60,7 @@ export const env = op("env");
 export const equal = op("equal");
 export const exp = op("exp");
 export const expandDims = op("expandDims");
+export const fill = op("fill");
 export const gather = op("gather");
 export const gatherND = op("gatherND");
 export const getBackend = op("getBackend");
