@@ -37,8 +37,6 @@ export function keptWeights(
     const above = words[2 * id + HIGH]! - LEAST;
     return above < 0 ? 0 : above >>> BUCKET_SHIFT;
   };
-  counts.fill(0);
-  masses.fill(0);
   for (let id = 0; id < vocabulary; id++) {
     const bucket = bucketOf(id);
     counts[bucket]!++;
@@ -57,6 +55,9 @@ export function keptWeights(
   let filled = 0;
   for (let id = 0; id < vocabulary; id++) if (bucketOf(id) === bucket) border[filled++] = weights[id]!;
   border.sort();
+  // Not all of them: clearing took longer than a draw from few words.
+  for (let id = 0; id < vocabulary; id++) counts[bucketOf(id)] = 0;
+  for (let id = 0; id < vocabulary; id++) masses[bucketOf(id)] = 0;
   return fromBorder(border, { count, kept }, topK, mass);
 }
 

@@ -1,4 +1,4 @@
-import { exponential } from "./exponential.js";
+import { BLOCK, type Weighed, weigh } from "./draw-kernel.js";
 import { keptWeights } from "./kept-weights.js";
 
 /** How the next token is drawn. */
@@ -38,10 +38,6 @@ export interface SlotDraw extends SamplingParameters {
   readonly alternatives: number;
 }
 
-/** Weights of the current draw and their running sums; kept, since tens of thousands of draws a second use them. */
-let weights = new Float64Array(0);
-let sums = new Float64Array(0);
-
 /**
  * Draws one token. Sums run in float64 over float32 logits, so the draw does not depend on the vocabulary's order of
  * addition in some kernel; ties between equal logits go to the smaller id.
@@ -56,54 +52,42 @@ export function drawToken(
   uniform: number,
 ): DrawnToken {
   const temperature = parameters.temperature === 0 ? 1 : parameters.temperature;
-  if (weights.length < vocabulary) {
-    weights = new Float64Array(vocabulary);
-    sums = new Float64Array(vocabulary);
+  const row = logits.subarray(offset, offset + vocabulary);
+  const weighed = weigh(row, temperature);
+  const { top, total } = weighed;
+  const logProbOf = (id: number): number => (row[id]! - top) / temperature - Math.log(total);
+  if (parameters.temperature === 0) {
+    const best = Math.max(0, row.indexOf(top));
+    return { id: best, logProb: logProbOf(best), cutLogProb: 0 };
   }
-  const best = mostLikelyId(logits, offset, vocabulary);
-  const top = logits[offset + best]!;
-  const total = weigh(logits, offset, vocabulary, top, temperature);
-  const logProbOf = (id: number): number => (logits[offset + id]! - top) / temperature - Math.log(total);
-  if (parameters.temperature === 0) return { id: best, logProb: logProbOf(best), cutLogProb: 0 };
   const isCut = parameters.topP < 1 || (parameters.topK > 0 && parameters.topK < vocabulary);
-  const kept = isCut ? cutDistribution(vocabulary, total, parameters) : total;
-  const id = firstAbove(kept * uniform, vocabulary);
+  if (!isCut) {
+    const id = firstAbove(total * uniform, weighed, vocabulary);
+    const logProb = logProbOf(id);
+    return { id, logProb, cutLogProb: logProb };
+  }
+  const { id, kept } = drawOfKept(weighed.weights, vocabulary, total, parameters, uniform);
   const logProb = logProbOf(id);
-  return { id, logProb, cutLogProb: isCut ? logProb + Math.log(total / kept) : logProb };
+  return { id, logProb, cutLogProb: logProb + Math.log(total / kept) };
 }
 
-function mostLikelyId(logits: Float32Array, offset: number, vocabulary: number): number {
-  let best = 0;
-  let top = logits[offset]!;
-  for (let id = 1; id < vocabulary; id++) {
-    const logit = logits[offset + id]!;
-    if (logit > top) {
-      top = logit;
-      best = id;
-    }
+/** The first id at which the running sum passes the target; rounding at the very end falls back to the last that adds to it. */
+function firstAbove(target: number, { weights, sums, total }: Weighed, vocabulary: number): number {
+  let low = 0;
+  let high = Math.ceil(vocabulary / BLOCK) - 1;
+  while (low < high) {
+    const middle = (low + high) >>> 1;
+    const sum = sums[middle + 1]!;
+    if (sum > target || sum === total) high = middle;
+    else low = middle + 1;
   }
-  return best;
-}
-
-/**
- * Fills `weights` and `sums`, and returns the last sum. A function of its own: variables of a loop that a closure sees are kept
- * on the heap, which doubled its time.
- */
-function weigh(
-  logits: Float32Array,
-  offset: number,
-  vocabulary: number,
-  top: number,
-  temperature: number,
-): number {
-  let total = 0;
-  for (let id = 0; id < vocabulary; id++) {
-    const weight = exponential((logits[offset + id]! - top) / temperature);
-    total += weight;
-    weights[id] = weight;
-    sums[id] = total;
+  const last = Math.min(vocabulary, (low + 1) * BLOCK) - 1;
+  let sum = sums[low]!;
+  for (let id = low * BLOCK; id < last; id++) {
+    sum += weights[id]!;
+    if (sum > target || sum === total) return id;
   }
-  return total;
+  return last;
 }
 
 /** Draws the next token of a row of logits [rows, V]. */
@@ -150,30 +134,57 @@ function mostLikely(
   }));
 }
 
-/** Sets the weights outside top-k and top-p to 0 and returns what is left; the most likely token always stays. */
-function cutDistribution(vocabulary: number, total: number, { topK, topP }: SamplingParameters): number {
-  const { least, ties } = keptWeights(weights, vocabulary, topK === 0 ? vocabulary : topK, topP * total);
+/** Words that a cut may keep, and their weights; kept, since tens of thousands of draws a second use them. */
+let candidates = new Int32Array(0);
+let candidateWeights = new Float64Array(0);
+
+/** Draws among the words that top-k and top-p keep, of the sum `kept`; the most likely one always stays. */
+function drawOfKept(
+  weights: Float64Array,
+  vocabulary: number,
+  total: number,
+  { topK, topP }: SamplingParameters,
+  uniform: number,
+): { readonly id: number; readonly kept: number } {
+  const count = findCandidates(weights, vocabulary, total, topP);
+  const most = topK === 0 ? vocabulary : topK;
+  const { least, ties } = keptWeights(candidateWeights, count, most, topP * total);
   let tiesLeft = ties;
-  let sum = 0;
-  for (let id = 0; id < vocabulary; id++) {
-    const weight = weights[id]!;
-    if (weight > least || (weight === least && tiesLeft-- > 0)) sum += weight;
-    else weights[id] = 0;
-    sums[id] = sum;
+  let stays = 0;
+  let kept = 0;
+  for (let at = 0; at < count; at++) {
+    const weight = candidateWeights[at]!;
+    if (!(weight > least || (weight === least && tiesLeft-- > 0))) continue;
+    kept += weight;
+    candidateWeights[stays] = weight;
+    candidates[stays++] = candidates[at]!;
   }
-  return sum;
+  const target = kept * uniform;
+  let sum = 0;
+  for (let at = 0; at < stays; at++) {
+    sum += candidateWeights[at]!;
+    if (sum > target || sum === kept) return { id: candidates[at]!, kept };
+  }
+  return { id: 0, kept }; // nothing can be drawn: a policy whose logits are not finite
 }
 
-/** The first id at which the running sum passes the target; rounding at the very end falls back to the last that adds to it. */
-function firstAbove(target: number, vocabulary: number): number {
-  const last = sums[vocabulary - 1]!;
-  let low = 0;
-  let high = vocabulary - 1;
-  while (low < high) {
-    const middle = (low + high) >>> 1;
-    const sum = sums[middle]!;
-    if (sum > target || sum === last) high = middle;
-    else low = middle + 1;
+/**
+ * Lists the words that can be among the kept: all words of less than half an even share of what top-p leaves out weigh together
+ * less than half of it, so the others reach top-p without them. Of a trained policy's vocabulary that is nearly all.
+ * @returns how many
+ */
+function findCandidates(weights: Float64Array, vocabulary: number, total: number, topP: number): number {
+  if (candidates.length < vocabulary) {
+    candidates = new Int32Array(vocabulary);
+    candidateWeights = new Float64Array(vocabulary);
   }
-  return low;
+  const floor = (0.5 * Math.max(0, 1 - topP) * total) / vocabulary;
+  let count = 0;
+  for (let id = 0; id < vocabulary; id++) {
+    const weight = weights[id]!;
+    if (!(weight > floor)) continue;
+    candidates[count] = id;
+    candidateWeights[count++] = weight;
+  }
+  return count;
 }

@@ -46,3 +46,4 @@ export {
   type TensorSpec,
   type Value,
 } from "./values.js";
+export { aligned, binary, type Code, get, type Kernel, leb, makeKernel, set, simd, unary } from "./wasm.js";

@@ -3,6 +3,7 @@
  * JavaScript's numbers are doubles and come one by one: 6 ns an element, and 2 by this. Each instruction rounds to float32,
  * as an op of a graph does, in the order of `adamw` and `averageTeacher`: a step gives the bits that their graph gives.
  */
+import { aligned, binary, type Code, get, makeKernel, set, simd, unary } from "../tensor/index.js";
 
 /** Elements of a block: its arrays stay in a core's second-level cache. */
 export const BLOCK = 4096;
@@ -28,34 +29,10 @@ export interface AdamwKernel {
   step(count: number, scalars: KernelScalars): number;
 }
 
-/** Of the standard global, what is used here; its types come with those of browsers. */
-declare const WebAssembly: {
-  readonly Module: new (bytes: Uint8Array) => object;
-  readonly Instance: new (module: object) => { readonly exports: unknown };
-};
-
-type Code = readonly number[];
-
-/** A number as WebAssembly writes it: seven bits a byte, the lowest first. */
-const leb = (value: number): Code => (value < 0x80 ? [value] : [(value & 0x7f) | 0x80, ...leb(value >>> 7)]);
-
-const list = (items: readonly Code[]): Code => [...leb(items.length), ...items.flat()];
-const sized = (bytes: Code): Code => [...leb(bytes.length), ...bytes];
-const section = (id: number, bytes: Code): Code => [id, ...sized(bytes)];
-const name = (text: string): Code => sized([...Buffer.from(text)]);
-
-const [I32, F32, F64, V128] = [0x7f, 0x7d, 0x7c, 0x7b];
-const simd = (opcode: number): Code => [0xfd, ...leb(opcode)];
-const get = (local: number): Code => [0x20, ...leb(local)];
-const set = (local: number, value: Code): Code => [...value, 0x21, ...leb(local)];
-const binary =
-  (opcode: number) =>
-  (a: Code, b: Code): Code => [...a, ...b, ...simd(opcode)];
-const [add, sub, mul, div] = [binary(0xe4), binary(0xe5), binary(0xe6), binary(0xe7)];
-const sqrt = (x: Code): Code => [...x, ...simd(0xe3)];
-const splat = (scalar: Code): Code => [...scalar, ...simd(0x13)];
-const [addDoubles, mulDoubles] = [binary(0xf0), binary(0xf2)];
-const lowDoubles = (x: Code): Code => [...x, ...simd(0x5f)];
+const [add, sub] = [binary(...simd(0xe4)), binary(...simd(0xe5))];
+const [mul, div] = [binary(...simd(0xe6)), binary(...simd(0xe7))];
+const [sqrt, splat, lowDoubles] = [unary(...simd(0xe3)), unary(...simd(0x13)), unary(...simd(0x5f))];
+const [addDoubles, mulDoubles] = [binary(...simd(0xf0)), binary(...simd(0xf2))];
 /** The upper two of four in the place of the lower. */
 const upper = (local: number): Code => [
   ...[...get(local), ...get(local), ...simd(0x0d)],
@@ -73,8 +50,7 @@ const [GRADIENT, MOMENT1, MOMENT2, WEIGHT, SQUARES, BROKEN] = Array.from(
 ) as [number, number, number, number, number, number];
 
 const scalar = (of: (typeof SCALARS)[number]): Code => get(SPLATS + SCALARS.indexOf(of));
-const ALIGNED = 4; // to 2 ** 4 bytes
-const place = (of: BlockArray): Code => [ALIGNED, ...leb(4 * BLOCK * ARRAYS.indexOf(of))];
+const place = (of: BlockArray): Code => aligned(4 * BLOCK * ARRAYS.indexOf(of));
 const load = (of: BlockArray): Code => [...get(AT), ...simd(0x00), ...place(of)];
 const store = (of: BlockArray, value: Code): Code => [...get(AT), ...value, ...simd(0x0b), ...place(of)];
 
@@ -123,46 +99,29 @@ const body: Code = [
   ...[...get(AT), ...get(COUNT), LESS, 0x0d, 0, 0x0b], // while AT < COUNT
   ...[...lane(SQUARES, 0x21, 0), ...lane(SQUARES, 0x21, 1), ADD_F64],
   ...[0, 1, 2, 3].flatMap((index) => [...lane(BROKEN, 0x1f, index), PROMOTE, ADD_F64]),
-  0x0b,
 ];
-
-const locals = list([
-  [1, I32!],
-  [SCALARS.length + 6, V128!],
-]);
-const PAGES = Math.ceil((4 * BLOCK * ARRAYS.length) / 65_536);
-
-const MODULE = Uint8Array.from([
-  ...[0x00, 0x61, 0x73, 0x6d, 1, 0, 0, 0],
-  ...section(1, list([[0x60, ...list([[I32!], ...SCALARS.map(() => [F32!])]), ...list([[F64!]])]])),
-  ...section(3, list([[0]])),
-  ...section(5, list([[0, PAGES]])),
-  ...section(
-    7,
-    list([
-      [...name("memory"), 2, 0],
-      [...name("step"), 0, 0],
-    ]),
-  ),
-  ...section(10, list([sized([...locals, ...body])])),
-]);
 
 let made: AdamwKernel | undefined;
 
 /** The kernel, of which all callers share one and its memory. */
 export function adamwKernel(): AdamwKernel {
   if (made !== undefined) return made;
-  const { exports } = new WebAssembly.Instance(new WebAssembly.Module(MODULE));
-  const { memory, step } = exports as {
-    readonly memory: { readonly buffer: ArrayBuffer };
-    readonly step: (bytes: number, ...scalars: number[]) => number;
-  };
+  const { memory, call } = makeKernel({
+    parameters: ["i32", ...SCALARS.map(() => "f32" as const)],
+    result: "f64",
+    locals: [
+      [1, "i32"],
+      [SCALARS.length + 6, "v128"],
+    ],
+    body,
+    pages: Math.ceil((4 * BLOCK * ARRAYS.length) / 65_536),
+  });
   const arrays = Object.fromEntries(
     ARRAYS.map((key, i) => [key, new Float32Array(memory.buffer, 4 * BLOCK * i, BLOCK)]),
   ) as Record<BlockArray, Float32Array>;
   made = {
     arrays,
-    step: (count, scalars) => step(4 * count, ...SCALARS.map((key) => scalars[key])),
+    step: (count, scalars) => call(4 * count, ...SCALARS.map((key) => scalars[key])),
   };
   return made;
 }

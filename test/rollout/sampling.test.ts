@@ -26,6 +26,20 @@ describe("drawToken", () => {
     expect(drawToken(impossible, 0, 4, whole, 0).id).toBe(0);
   });
 
+  test("where no logit is finite an id of the vocabulary comes out, and a log-prob that is none", () => {
+    drawToken(Float32Array.of(0, 0, 0, 0, 9, 9), 0, 6, { ...whole, topP: 0.9 }, 0.9); // what it leaves behind is not used
+    for (const parameters of [
+      whole,
+      { ...whole, topP: 0.9 },
+      { ...whole, topK: 1 },
+      { ...whole, temperature: 0 },
+    ])
+      for (const value of [Number.NEGATIVE_INFINITY, Number.NaN]) {
+        const { id, logProb } = drawToken(new Float32Array(3).fill(value), 0, 3, parameters, 0.5);
+        expect([id >= 0 && id < 3, logProb]).toEqual([true, Number.NaN]);
+      }
+  });
+
   test("temperature 0 takes the most likely token and records its log-prob at temperature 1", () => {
     expect(draw({ temperature: 0 }, 0.99)).toMatchObject({ id: 1, cutLogProb: 0 });
     expect(draw({ temperature: 0 }, 0.99).logProb).toBeCloseTo(Math.log(0.4), 6);
