@@ -15,7 +15,7 @@ export {
   type NamedTensor,
   type TensorData,
 } from "./dtypes.js";
-export { type LockedThing, lockFile, tryLock } from "./lock-file.js";
+export { type HeldLock, type LockedThing, lockFile, tryLock } from "./lock-file.js";
 export { fingerprint } from "./manifest.js";
 export { type FloatDtype, HalfRangeError, isFloatDtype, narrowed } from "./narrow.js";
 export { encodeSafetensors, readSafetensors, writeSafetensors } from "./safetensors.js";

@@ -1,6 +1,6 @@
 /** A file that names the one process which may write something. The lock of a process that died is taken over. */
 import { randomBytes } from "node:crypto";
-import { linkSync, readFileSync, renameSync, rmSync, writeFileSync } from "node:fs";
+import { linkSync, readFileSync, renameSync, rmSync, statSync, writeFileSync } from "node:fs";
 import { hostname } from "node:os";
 import { z } from "zod";
 import { ConfigError } from "../core/index.js";
@@ -46,10 +46,11 @@ export interface LockedThing {
   readonly fix: string;
 }
 
-function refuse(path: string, holder: LockHolder, thing: LockedThing): never {
+function refuse(path: string, { holder, heldMs }: HeldLock, thing: LockedThing): never {
+  const since = new Date(Date.now() - heldMs).toISOString().slice(0, 16).replace("T", " ");
   throw new ConfigError({
     at: thing.at,
-    need: `${thing.need}; process ${holder.pid} on ${holder.host} does`,
+    need: `${thing.need}; process ${holder.pid} on ${holder.host} does, since ${since} UTC`,
     fix: holder.host === hostname() ? thing.fix : `If that process is over, remove ${path}.`,
   });
 }
@@ -72,11 +73,20 @@ function removeStale(path: string, stale: string): void {
   rmSync(aside, { force: true });
 }
 
-/** A lock that was taken, and how to let it go (calling it twice does no harm); or who holds it. */
-export type LockAttempt = { readonly release: () => void } | { readonly holder: LockHolder };
+export interface HeldLock {
+  readonly holder: LockHolder;
+  /** For how long; 0 where it has just been let go. */
+  readonly heldMs: number;
+}
 
-/** Takes a lock, unless a living process holds it, this one included; one on another host counts as living. */
-export function tryLock(path: string): LockAttempt {
+/** A lock that was taken, and how to let it go (calling it twice does no harm); or who holds it. */
+export type LockAttempt = { readonly release: () => void } | HeldLock;
+
+/**
+ * Takes a lock, unless a living process holds it, this one included.
+ * @param isAbandoned - asked of a lock of another host, whose processes cannot be seen; default: they live
+ */
+export function tryLock(path: string, isAbandoned: (held: HeldLock) => boolean = () => false): LockAttempt {
   const own: LockHolder = { pid: process.pid, started: startOf(process.pid) ?? "", host: hostname() };
   const temporary = `${path}.${randomBytes(4).toString("hex")}`;
   writeFileSync(temporary, JSON.stringify(own));
@@ -89,7 +99,11 @@ export function tryLock(path: string): LockAttempt {
         if ((error as NodeJS.ErrnoException).code !== "EEXIST" || attempt === 3) throw error;
       }
       const holder = readHolder(path);
-      if (holder !== null && (holder.host !== own.host || isAlive(holder))) return { holder };
+      if (holder !== null) {
+        const mtimeMs = statSync(path, { throwIfNoEntry: false })?.mtimeMs ?? Date.now();
+        const held = { holder, heldMs: Math.max(0, Date.now() - mtimeMs) };
+        if (holder.host === own.host ? isAlive(holder) : !isAbandoned(held)) return held;
+      }
       removeStale(path, holder === null ? readOrEmpty(path) : JSON.stringify(holder));
     }
   } finally {
@@ -109,7 +123,7 @@ export function tryLock(path: string): LockAttempt {
  */
 export function lockFile(path: string, thing: LockedThing): () => void {
   const attempt = tryLock(path);
-  return "release" in attempt ? attempt.release : refuse(path, attempt.holder, thing);
+  return "release" in attempt ? attempt.release : refuse(path, attempt, thing);
 }
 
 function readOrEmpty(path: string): string {

@@ -13,6 +13,7 @@ import {
   bytesPerElement,
   elementCount,
   fingerprint,
+  type HeldLock,
   modelTensorPlaces,
   replaceFile,
   safetensorsContent,
@@ -85,7 +86,7 @@ export async function derivedPlaces(
   const folder = join(parent, digest.digest("hex").slice(0, 32));
   const found = await verified(folder, tensors);
   if (found !== null) return found;
-  const release = await lockOf(`${folder}.lock`, how, progress);
+  const release = await lockOf(folder, how, progress);
   try {
     // Another process may have made it while this one waited.
     const known = await verified(folder, tensors);
@@ -107,24 +108,46 @@ function removeLeftovers(folder: string, isLocked: boolean): void {
   }
 }
 
+/** Whether nothing was written there for so long that nobody is at it. */
+function isIdle(folder: string): boolean {
+  if (!existsSync(folder)) return true;
+  const files = readdirSync(folder).map((name) => statSync(join(folder, name), { throwIfNoEntry: false }));
+  return files.every((file) => file === undefined || Date.now() - file.mtimeMs > IDLE_MS);
+}
+
 /**
- * Waits for a process of this machine that is at it. One elsewhere cannot be watched: then both write, and the last wins.
+ * Waits for a process of this machine that is at it. One elsewhere cannot be watched: while it writes, this one writes too,
+ * and the last wins; once nothing has come of it for ten minutes, its lock is taken over.
  * @returns lets the lock go; null where another machine holds it
  */
 async function lockOf(
-  path: string,
+  folder: string,
   { doing }: Derivation,
   { note }: WideningProgress,
 ): Promise<(() => void) | null> {
+  const path = `${folder}.lock`;
+  const isAbandoned = ({ holder, heldMs }: HeldLock): boolean => {
+    if (heldMs <= IDLE_MS || !isIdle(folder)) return false;
+    note(
+      `process ${holder.pid} on ${holder.host} began ${doing} these weights ${minutes(heldMs)} ago and has written nothing lately: taking its place`,
+    );
+    return true;
+  };
   for (let isNoted = false; ; isNoted = true) {
     let attempt: ReturnType<typeof tryLock>;
     try {
-      attempt = tryLock(path);
+      attempt = tryLock(path, isAbandoned);
     } catch (cause) {
       throw cacheError(path, `a file that can be written (${(cause as Error).message})`, cause);
     }
     if ("release" in attempt) return attempt.release;
-    if (attempt.holder.host !== hostname()) return null;
+    if (attempt.holder.host !== hostname()) {
+      const { holder, heldMs } = attempt;
+      note(
+        `process ${holder.pid} on ${holder.host} has been ${doing} the same weights for ${minutes(heldMs)} (${path}): doing so here, too`,
+      );
+      return null;
+    }
     if (!isNoted) note(`process ${attempt.holder.pid} is ${doing} the same weights: waiting for it`);
     await sleep(LOCK_POLL_MS);
   }
@@ -196,5 +219,7 @@ async function make(
   if (made === null) throw new Error(`${file} changed while it was finished`);
   return made;
 }
+
+const minutes = (ms: number): string => `${Math.round(ms / 60_000)} min`;
 
 const gigabytes = (bytes: number): string => `${(bytes / 1e9).toFixed(bytes < 1e9 ? 3 : 1)} GB`;

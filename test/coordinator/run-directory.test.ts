@@ -7,6 +7,7 @@ import {
   readFileSync,
   rmSync,
   truncateSync,
+  utimesSync,
   writeFileSync,
 } from "node:fs";
 import { hostname, tmpdir } from "node:os";
@@ -180,7 +181,10 @@ test("a lock whose process number now belongs to another process is stale", asyn
 test("a lock from another machine is never taken over", async () => {
   mkdirSync(folder);
   writeFileSync(join(folder, "run.lock"), JSON.stringify({ pid: 1, started: "1", host: "elsewhere" }));
-  await expect(open(false)).rejects.toThrow(`If that process is over, remove ${join(folder, "run.lock")}.`);
+  utimesSync(join(folder, "run.lock"), 1e9, 1e9);
+  await expect(open(false)).rejects.toThrow(
+    `process 1 on elsewhere does, since 2001-09-09 01:46 UTC. If that process is over, remove ${join(folder, "run.lock")}.`,
+  );
 });
 
 test("a run that began before a key was there is resumed with its default, and with no other value", async () => {

@@ -237,6 +237,30 @@ test("what a process on another machine is writing is left to it; what one that 
   utimesSync(join(entry!.folder, "killed.tmp"), 1, 1);
   expect(await values(source)).toEqual(hostWeights(source));
   expect(readdirSync(entry!.folder).sort()).toEqual(["model.safetensors", "source.json", "writing.tmp"]);
+  expect(notes.join()).toContain(
+    `process 1 on elsewhere has been widening the same weights for 0 min (${entry!.folder}.lock): doing so here, too`,
+  );
+});
+
+test("a lock of another machine where nothing has been written for ten minutes is taken over, and said", async () => {
+  const source = await places("BF16");
+  await values(source);
+  const [entry] = cacheEntries();
+  rmSync(entry!.folder, { recursive: true });
+  const lock = `${entry!.folder}.lock`;
+  mkdirSync(entry!.folder);
+  writeFileSync(join(entry!.folder, "killed.tmp"), "");
+  writeFileSync(lock, JSON.stringify({ pid: 1, started: "1", host: "elsewhere" }));
+  const old = Date.now() / 1000 - 3 * 3600;
+  for (const file of [lock, join(entry!.folder, "killed.tmp")]) utimesSync(file, old, old);
+  expect(await values(source)).toEqual(hostWeights(source));
+  expect(notes.join()).toContain(
+    "process 1 on elsewhere began widening these weights 180 min ago and has written nothing lately: taking its place",
+  );
+  expect([existsSync(lock), readdirSync(entry!.folder).sort()]).toEqual([
+    false,
+    ["model.safetensors", "source.json"],
+  ]);
 });
 
 describe("a cache that cannot be written", () => {
