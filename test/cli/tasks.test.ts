@@ -152,7 +152,9 @@ test.each(["SIGKILL", "SIGINT"] as const)(
     const ended = new Promise<void>((resolve) => child.once("exit", () => resolve()));
     const isWriting = (): boolean =>
       readdirSync(join(folder, signal)).some(
-        (name) => name.endsWith(".tmp") && statSync(join(folder, signal, name)).size > 0,
+        (name) =>
+          name.endsWith(".tmp") &&
+          (statSync(join(folder, signal, name), { throwIfNoEntry: false })?.size ?? 0) > 0,
       );
     while (!isWriting() && child.exitCode === null) await new Promise((go) => setTimeout(go, 2));
     child.kill(signal);

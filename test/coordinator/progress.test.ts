@@ -85,7 +85,7 @@ test("a pipe gets plain lines, without any control character", async () => {
   expect(lines[0]).toBe("first");
   expect(lines[1]).toBe("training     [....................] 0/4");
   expect(lines.filter((line) => line === "saved")).toHaveLength(1);
-  expect(lines.at(-2)).toMatch(/^training {5}\[#{20}\] 4\/4 {2}took 0:0\d {2}reward 1\.00$/);
+  expect(lines.at(-2)).toMatch(/^training {5}\[#{20}\] 4\/4 {2}took 0:\d\d {2}reward 1\.00$/);
   expect(lines.at(-1)).toBe("last");
   expect(text).not.toMatch(/[\u001b\r]/);
 });

@@ -184,7 +184,7 @@ export const OUR_PROCESSES: readonly Case[] = [
   for (int i = 0; i < 2000; i++) { if (fork() == 0) { if (fork() == 0) _exit(0); _exit(0); } while (waitpid(-1, NULL, WNOHANG) > 0); }
   puts(open_doors ? "open" : "ok");`,
     ),
-    limits: { time_s: 10 },
+    limits: { time_s: 30 },
     want: "accepted",
   },
   {
@@ -238,7 +238,7 @@ export const OUR_PROCESSES: readonly Case[] = [
       "",
       '  for (int i = 0; i < 2000; i++) { if (fork() == 0) { fork(); _exit(0); } while (waitpid(-1, NULL, WNOHANG) > 0); } puts("ok");',
     ),
-    limits: { time_s: 10 },
+    limits: { time_s: 30 },
     tests: TWICE,
     want: "accepted",
   },
@@ -301,7 +301,7 @@ print(open_doors or "ok")`,
     language: "python",
     program:
       'import os, time\nfor i in range(50):\n    if os.fork() == 0:\n        block = bytearray(6 << 20)\n        time.sleep(3); os._exit(0)\ntime.sleep(3)\nprint("ok")',
-    limits: { memory_mb: 100, time_s: 10 },
+    limits: { memory_mb: 100, time_s: 30 },
     tests: TWICE,
     want: "memory_limit",
     withoutCgroup: ["accepted"],

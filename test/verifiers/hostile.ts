@@ -120,7 +120,7 @@ export const EXHAUSTION: readonly Case[] = [
     language: "python",
     program:
       "import os\nfor _ in range(4):\n    if os.fork() == 0:\n        block = bytearray(60 << 20)\n        import time; time.sleep(2); os._exit(0)\nstates = [os.wait()[1] for _ in range(4)]\nprint('ok')",
-    limits: { ...SHORT, time_s: 5 },
+    limits: { ...SHORT, time_s: 20 },
     want: "memory_limit",
     withoutCgroup: ["accepted"],
   },

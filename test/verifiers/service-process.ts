@@ -133,6 +133,17 @@ export function brokerOf({ child }: ServiceProcess): number {
   return Number(found);
 }
 
+/** Processes of this machine whose command line holds `marker`. */
+export function processesWith(marker: string): string[] {
+  return readdirSync("/proc").filter((pid) => {
+    try {
+      return /^\d+$/.test(pid) && readFileSync(`/proc/${pid}/cmdline`, "utf8").includes(marker);
+    } catch {
+      return false;
+    }
+  });
+}
+
 /** Nothing is judged until `release`: what runs and waits now does so however long the test takes. */
 export function holdPrograms(service: ServiceProcess): { release(): void } {
   const broker = brokerOf(service);

@@ -1,5 +1,5 @@
 import { spawn } from "node:child_process";
-import { mkdirSync, mkdtempSync, readdirSync, readFileSync, rmSync, writeFileSync } from "node:fs";
+import { mkdirSync, mkdtempSync, rmSync, writeFileSync } from "node:fs";
 import { request } from "node:http";
 import { connect } from "node:net";
 import { tmpdir } from "node:os";
@@ -11,6 +11,7 @@ import {
   get,
   metric,
   post,
+  processesWith,
   type ServiceProcess,
   startService,
   total,
@@ -40,17 +41,6 @@ function raw(
     });
     sent.on("error", reject);
     sent.end(body);
-  });
-}
-
-/** Processes of this machine whose command line holds `marker`. */
-function processesWith(marker: string): string[] {
-  return readdirSync("/proc").filter((pid) => {
-    try {
-      return /^\d+$/.test(pid) && readFileSync(`/proc/${pid}/cmdline`, "utf8").includes(marker);
-    } catch {
-      return false;
-    }
   });
 }
 
