@@ -1,7 +1,8 @@
 /** Writes a recorded graph as an ONNX model. */
 import { readFileSync } from "node:fs";
+import { createRequire } from "node:module";
 import { join } from "node:path";
-import protobuf from "protobufjs";
+import type protobuf from "protobufjs";
 import { packageRoot } from "../core/index.js";
 import { isLargeFill, onnxType } from "./arithmetic.js";
 import {
@@ -21,8 +22,9 @@ const OPSET = 18;
 const IR_VERSION = 8;
 
 let schema: protobuf.Type | undefined;
+/** Loaded with the first model: many processes and threads write none. */
 function modelProto(): protobuf.Type {
-  schema ??= protobuf
+  schema ??= (createRequire(import.meta.url)("protobufjs") as typeof protobuf)
     .parse(readFileSync(join(packageRoot, "tensor", "onnx.proto"), "utf8"), { keepCase: true })
     .root.lookupType("onnx.ModelProto");
   return schema;
