@@ -13,18 +13,19 @@ import { retort } from "./retort.js";
 const folder = mkdtempSync(join(tmpdir(), "plan-"));
 afterAll(() => rmSync(folder, { recursive: true }));
 
-/** A policy of which only config.json is there: 4 layers of width 512, 17M parameters. */
+const [LAYERS, VOCABULARY] = [2, 21_000];
+/** A policy of which only config.json is there: 16.4M parameters, the fewest that are planned before a run. */
 const policy = join(folder, "policy");
 mkdirSync(policy);
 const shape = {
   model_type: "qwen3",
   hidden_size: 512,
   intermediate_size: 1408,
-  num_hidden_layers: 4,
+  num_hidden_layers: LAYERS,
   num_attention_heads: 8,
   num_key_value_heads: 2,
   head_dim: 64,
-  vocab_size: 12_000,
+  vocab_size: VOCABULARY,
   tie_word_embeddings: true,
   torch_dtype: "bfloat16",
 };
@@ -50,7 +51,7 @@ const bytes = ({ items }: Plan, what: string): number =>
 
 // Per layer: q, k, v, o of 512 x 512, 128, 128 and 512; three of 512 x 1408; norms 2 x 512 + 2 x 64. Embedding, last norm.
 const LAYER = 512 * (512 + 128 + 128 + 512) + 3 * 512 * 1408 + 2 * 512 + 2 * 64;
-const PARAMETERS = 4 * LAYER + 12_000 * 512 + 512;
+const PARAMETERS = LAYERS * LAYER + VOCABULARY * 512 + 512;
 
 test("a policy of which only config.json is there is planned: parameters, stored bytes, state", async () => {
   const planned = await plan("cpu");
@@ -63,15 +64,15 @@ test("a policy of which only config.json is there is planned: parameters, stored
   });
   for (const what of ["weights", "optimizer: mean of the gradients", "optimizer: mean of their squares"])
     expect(bytes(planned, what)).toBe(4 * PARAMETERS);
-  // 4 layers x keys and values x 8 slots x 2 heads x (64 + 64) positions x 64.
-  expect(bytes(planned, "sampler: KV cache")).toBe(4 * 4 * 2 * 8 * 2 * 128 * 64);
+  // Layers x keys and values x 8 slots x 2 heads x (64 + 64) positions x 64.
+  expect(bytes(planned, "sampler: KV cache")).toBe(4 * LAYERS * 2 * 8 * 2 * 128 * 64);
   expect(planned.peaks.device).toBeNull();
 });
 
 test("an adapter needs a state of its own size alone, and an update of fewer bytes", async () => {
   const [whole, adapter] = [await plan("cpu"), await plan("cpu", { set: ["policy.lora.rank=4"] })];
   // A: rank x in, B: out x rank, for each of the seven matrices.
-  const learned = 4 * 4 * (512 + 512 + 2 * (512 + 128) + 512 + 512 + 3 * (512 + 1408));
+  const learned = LAYERS * 4 * (512 + 512 + 2 * (512 + 128) + 512 + 512 + 3 * (512 + 1408));
   expect(adapter.policy).toMatchObject({ parameters: PARAMETERS, learned });
   expect(bytes(adapter, "adapter")).toBe(4 * learned);
   expect(adapter.peaks.host.update).toBeLessThan(whole.peaks.host.update - 3 * 4 * PARAMETERS);
@@ -94,7 +95,7 @@ test("offloaded, a GPU is spared the moments, which stand in host memory", async
   expect(offloaded.peaks.host.sample - kept.peaks.host.sample).toBe(moments);
   // The moments, and what a step makes of the largest part's beside them: two copies more of the embedding.
   const spared = kept.peaks.device!.update - offloaded.peaks.device!.update;
-  expect(spared / (moments + 2 * 4 * 12_000 * 512)).toBeCloseTo(1, 0);
+  expect(spared / (moments + 2 * 4 * VOCABULARY * 512)).toBeCloseTo(1, 0);
   expect(spared).toBeGreaterThan(moments);
   const advised = changesOf(loadRunConfig(run), "webgpu").map((change) => change.set);
   expect(advised).toContain("optimizer.offload=true");
@@ -106,7 +107,7 @@ test("float16 halves what a GPU holds of the policy's matrices, and is advised w
   const lora = ["policy.lora.rank=4"];
   const half = ["policy.lora.rank=4", "policy.precision=float16"];
   const [wide, narrow] = [await plan("webgpu", { set: lora }), await plan("webgpu", { set: half })];
-  const norms = 4 * (2 * 512 + 2 * 64) + 512;
+  const norms = LAYERS * (2 * 512 + 2 * 64) + 512;
   expect(bytes(wide, "weights")).toBe(4 * PARAMETERS);
   expect(bytes(narrow, "weights")).toBe(2 * (PARAMETERS - norms) + 4 * norms);
   const saved = bytes(wide, "weights") - bytes(narrow, "weights");

@@ -93,7 +93,7 @@ const LAYOUTS = {
     wrong: "  return n * n - 8;\n}\n",
   },
   cpp: {
-    prompt: "#include<assert.h>\n#include<string>\n// Twice a number.\nlong twice(long n) {\n",
+    prompt: "#include<assert.h>\n// Twice a number.\nlong twice(long n) {\n",
     tests:
       "}\nint main() {\n    auto candidate = twice;\n    assert(candidate((4)) == (8));\n    assert(candidate((-1)) == (-2));\n}\n",
     right: "    return 2 * n;\n",
