@@ -1,15 +1,16 @@
 /** Tensors in GPU buffers that ONNX Runtime owns. */
-import * as ort from "onnxruntime-node";
+
 import { cast } from "./arithmetic.js";
 import { Graph, PLAIN_DIALECT } from "./graph.js";
 import { encodeModel } from "./onnx.js";
+import { type InferenceSession, ort, type Tensor } from "./ort.js";
 import { reportTransfer } from "./transfers.js";
 import type { DeviceTensor, HostArray, TensorSpec } from "./values.js";
 
 /** One session for each provider, type and rank: copies its input. */
-const readers = new Map<string, Promise<ort.InferenceSession>>();
+const readers = new Map<string, Promise<InferenceSession>>();
 
-function reader({ dtype, shape }: TensorSpec, provider: "cpu" | "webgpu"): Promise<ort.InferenceSession> {
+function reader({ dtype, shape }: TensorSpec, provider: "cpu" | "webgpu"): Promise<InferenceSession> {
   const key = `${provider} ${dtype} ${shape.length}`;
   let session = readers.get(key);
   if (!session) {
@@ -18,7 +19,7 @@ function reader({ dtype, shape }: TensorSpec, provider: "cpu" | "webgpu"): Promi
     const input = graph.input("x", anyLength, dtype);
     const output = dtype === "float16" ? cast(graph, input, "float32") : input;
     const { bytes } = encodeModel(graph, "read", [input], [output]);
-    session = ort.InferenceSession.create(bytes, { executionProviders: [provider], logSeverityLevel: 3 });
+    session = ort().InferenceSession.create(bytes, { executionProviders: [provider], logSeverityLevel: 3 });
     readers.set(key, session);
   }
   return session;
@@ -30,7 +31,7 @@ function reader({ dtype, shape }: TensorSpec, provider: "cpu" | "webgpu"): Promi
  */
 export async function readTensor(
   spec: TensorSpec,
-  tensor: ort.Tensor,
+  tensor: Tensor,
   provider: "cpu" | "webgpu",
 ): Promise<HostArray> {
   const { o0 } = await (await reader(spec, provider)).run({ i0: tensor });
@@ -45,10 +46,10 @@ export class SharedSession {
   private buffers = 0;
   private isClosing = false;
 
-  constructor(readonly session: ort.InferenceSession) {}
+  constructor(readonly session: InferenceSession) {}
 
   /** Wraps an output that stays on the GPU. */
-  buffer(spec: TensorSpec, tensor: ort.Tensor): DeviceTensor {
+  buffer(spec: TensorSpec, tensor: Tensor): DeviceTensor {
     this.buffers++;
     return new BufferTensor(spec, tensor, () => {
       this.buffers--;
@@ -68,11 +69,11 @@ export class BufferTensor implements DeviceTensor {
 
   constructor(
     readonly spec: TensorSpec,
-    private readonly buffer: ort.Tensor,
+    private readonly buffer: Tensor,
     private readonly afterDispose: () => void,
   ) {}
   /** @throws Error after dispose: ONNX Runtime would read freed memory */
-  get tensor(): ort.Tensor {
+  get tensor(): Tensor {
     if (this.isDisposed) throw new Error("a GPU tensor was used after it was disposed of");
     return this.buffer;
   }

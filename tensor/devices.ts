@@ -3,13 +3,13 @@ import { existsSync, readdirSync, readFileSync } from "node:fs";
 import { createRequire } from "node:module";
 import { availableParallelism, cpus } from "node:os";
 import { dirname, join } from "node:path";
-import * as ort from "onnxruntime-node";
 import { ConfigError } from "../core/index.js";
 import { cast } from "./arithmetic.js";
 import { compile, type Provider } from "./compile.js";
 import { TENSORFLOW_PACKAGES } from "./eager.js";
 import { Graph, PLAIN_DIALECT } from "./graph.js";
 import { encodeModel } from "./onnx.js";
+import { ort } from "./ort.js";
 import * as tf from "./tfjs.js";
 import { disposeValues } from "./values.js";
 
@@ -36,11 +36,11 @@ async function tryOut(provider: "webgpu" | "cuda", half = false): Promise<Refusa
   const operand = half ? cast(graph, x, "float16") : x;
   const sum = graph.node("Add", [operand, operand], { shape: [1], type: operand.type });
   try {
-    const session = await ort.InferenceSession.create(
+    const session = await ort().InferenceSession.create(
       encodeModel(graph, "probe", [x], [cast(graph, sum, "float32")]).bytes,
       { executionProviders: [provider], logSeverityLevel: 4 },
     );
-    const { o0 } = await session.run({ i0: new ort.Tensor("float32", Float32Array.of(1), [1]) });
+    const { o0 } = await session.run({ i0: new (ort().Tensor)("float32", Float32Array.of(1), [1]) });
     await session.release();
     return o0?.data[0] === 2 ? null : "it computes wrong numbers";
   } catch (error) {

@@ -1,5 +1,5 @@
 /** Values that are put where a provider computes, once. */
-import * as ort from "onnxruntime-node";
+
 import { cast } from "./arithmetic.js";
 import { readTensor, SharedSession } from "./buffer-tensor.js";
 import type { Provider } from "./compile.js";
@@ -7,6 +7,7 @@ import { currentDryRun } from "./dry-run.js";
 import { gpuRefusal } from "./gpu-refusal.js";
 import { Graph, PLAIN_DIALECT } from "./graph.js";
 import { encodeModel } from "./onnx.js";
+import { ort, type Tensor } from "./ort.js";
 import { reportTransfer } from "./transfers.js";
 import {
   type DeviceTensor,
@@ -37,11 +38,13 @@ function uploader(
     );
     // What is stored in float16 is narrowed where it goes.
     const output = cast(graph, input, dtype);
-    session = ort.InferenceSession.create(encodeModel(graph, "upload", [input], [output]).bytes, {
-      executionProviders: [provider],
-      logSeverityLevel: 3,
-      ...(provider === "webgpu" ? { preferredOutputLocation: "gpu-buffer" } : {}),
-    }).then((opened) => new SharedSession(opened));
+    session = ort()
+      .InferenceSession.create(encodeModel(graph, "upload", [input], [output]).bytes, {
+        executionProviders: [provider],
+        logSeverityLevel: 3,
+        ...(provider === "webgpu" ? { preferredOutputLocation: "gpu-buffer" } : {}),
+      })
+      .then((opened) => new SharedSession(opened));
     uploaders.set(key, session);
   }
   return session;
@@ -58,8 +61,10 @@ async function upload(name: string, spec: TensorSpec, value: Value): Promise<Dev
   return session.buffer(spec, o0!);
 }
 
-const hostTensor = (data: HostArray, { shape }: TensorSpec): ort.Tensor =>
-  data instanceof Int32Array ? new ort.Tensor("int32", data, shape) : new ort.Tensor("float32", data, shape);
+const hostTensor = (data: HostArray, { shape }: TensorSpec): Tensor =>
+  data instanceof Int32Array
+    ? new (ort().Tensor)("int32", data, shape)
+    : new (ort().Tensor)("float32", data, shape);
 
 /** Float16 in host memory: half the space, and narrowed like on a GPU; onnxruntime widens it again to compute on cpu. */
 async function narrow(spec: TensorSpec, value: Value): Promise<DeviceTensor> {
@@ -67,7 +72,7 @@ async function narrow(spec: TensorSpec, value: Value): Promise<DeviceTensor> {
   const { o0 } = await session.run({ i0: hostTensor(await readValue(value), spec) });
   const bits = o0!.data as unknown as Uint16Array;
   return new HalfTensor(spec, new Uint16Array(bits.buffer, bits.byteOffset, bits.length), (data) =>
-    readTensor(spec, new ort.Tensor("float16", data, spec.shape), "cpu"),
+    readTensor(spec, new (ort().Tensor)("float16", data, spec.shape), "cpu"),
   );
 }
 

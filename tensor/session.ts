@@ -1,10 +1,10 @@
 /** Runs an ONNX model with ONNX Runtime. */
 import { availableParallelism } from "node:os";
-import * as ort from "onnxruntime-node";
 import { InfrastructureError } from "../core/index.js";
 import { BufferTensor, SharedSession } from "./buffer-tensor.js";
 import { gpuRefusal } from "./gpu-refusal.js";
 import type { OnnxModel } from "./onnx.js";
+import { type InferenceSession, ort, type Tensor } from "./ort.js";
 import { collectProfile } from "./profile.js";
 import { reportTransfer } from "./transfers.js";
 import {
@@ -36,7 +36,7 @@ export interface SessionOptions {
   readonly packs?: boolean;
 }
 
-function sessionOptions(options: SessionOptions, signature: Signature): ort.InferenceSession.SessionOptions {
+function sessionOptions(options: SessionOptions, signature: Signature): InferenceSession.SessionOptions {
   const threads = options.threads ?? availableParallelism();
   const isGpu = options.provider === "webgpu";
   const kept = new Set(isGpu ? (options.keepOnDevice ?? []) : []);
@@ -80,9 +80,9 @@ export async function openSession(
   options: SessionOptions,
 ): Promise<CompiledFunction> {
   const name = options.name ?? "compiled function";
-  let session: ort.InferenceSession;
+  let session: InferenceSession;
   try {
-    session = await ort.InferenceSession.create(model.bytes, sessionOptions(options, signature));
+    session = await ort().InferenceSession.create(model.bytes, sessionOptions(options, signature));
   } catch (cause) {
     throw new InfrastructureError(`ONNX Runtime refused ${name} on ${options.provider}: ${String(cause)}`, {
       cause,
@@ -102,15 +102,15 @@ export async function openSession(
   };
 }
 
-function feedTensor(by: string, name: string, spec: TensorSpec, value: Value): ort.Tensor {
+function feedTensor(by: string, name: string, spec: TensorSpec, value: Value): Tensor {
   if (value instanceof BufferTensor) return value.tensor;
-  if (value instanceof HalfTensor) return new ort.Tensor("float16", value.data, spec.shape);
+  if (value instanceof HalfTensor) return new (ort().Tensor)("float16", value.data, spec.shape);
   const data = isHostArray(value) ? value : value instanceof HostTensor ? value.data : null;
   if (!data) throw new Error("a tensor of a file or another device was fed to this session; see placeOn");
   reportTransfer(by, "in", name, data);
   return data instanceof Int32Array
-    ? new ort.Tensor("int32", data, spec.shape)
-    : new ort.Tensor("float32", data, spec.shape);
+    ? new (ort().Tensor)("int32", data, spec.shape)
+    : new (ort().Tensor)("float32", data, spec.shape);
 }
 
 async function runSession(
