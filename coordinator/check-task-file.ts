@@ -1,10 +1,9 @@
 /** `retort tasks check`: what a task file lacks by reading it, and by running its references. */
-import { openReplacement } from "../checkpoints/index.js";
 import type { Task } from "../core/index.js";
 import { type Conversion, type ConvertedRow, convertFiles, formatNamed } from "../tasks/index.js";
 import { createLocalPool, type LanguageSet, type LocalPool } from "../verifiers/index.js";
 import { type ConversionSummary, ConversionTally, summaryLines } from "./conversion-summary.js";
-import { byteStage } from "./convert-tasks.js";
+import { byteStage, openOutput } from "./convert-tasks.js";
 import { createProgress, type Progress } from "./progress.js";
 import { isFailure, type ReferenceRun, runReferences, whyFailed } from "./run-references.js";
 
@@ -97,7 +96,7 @@ async function checkRows(
 ): Promise<TaskFileReport> {
   const tally = new ConversionTally();
   const references = new ReferenceTally();
-  const out = check.out === undefined ? null : await openReplacement(check.out);
+  const out = check.out === undefined ? null : await openOutput(check.out, "--out");
   const files = [check.file];
   const onBytes = byteStage(progress, "reading", files);
   const conversion: Conversion = { files, format: formatNamed("retort")!, completion: "whole" };

@@ -26,7 +26,7 @@ const valueAt = (value: unknown, path: KeyPath): unknown =>
 
 function shown(value: unknown): string {
   if (value === undefined) return "nothing";
-  const text = JSON.stringify(value) ?? String(value);
+  const text = typeof value === "number" ? String(value) : (JSON.stringify(value) ?? String(value));
   return text.length > 60 ? `${text.slice(0, 57)}...` : text;
 }
 
@@ -83,6 +83,7 @@ function reason(issue: Issue, value: unknown): string {
     }
     case "invalid_union":
       if ("options" in issue && Array.isArray(issue.options)) return oneOf(issue.options, value);
+      if (value === undefined) return "missing.";
       return `need another value, got ${shown(value)}.`;
     default:
       return `${issue.message}${issue.message.endsWith(".") ? "" : "."}`;

@@ -35,6 +35,9 @@ const Sections = z.strictObject({
   logging: LoggingSection.prefault({}),
 });
 
+/** Of one step, which holds them all: far above any that was ever trained, far below what no machine ends. */
+const MOST_ATTEMPTS = 1_000_000;
+
 /** What a run file (YAML) holds. */
 export const RunConfig = Sections.superRefine((config, context) =>
   checkSections(config, "training", (path, message) =>
@@ -65,6 +68,13 @@ function checkSections(
     complain(
       ["objective", "feedback"],
       "with one sample there is no sibling to show the teacher, and feedback: never leaves it nothing. Raise rollout.samples_per_prompt, or allow feedback",
+    );
+  }
+  const attempts = rollout.prompts_per_step * rollout.samples_per_prompt;
+  if (attempts > MOST_ATTEMPTS) {
+    complain(
+      ["rollout", "prompts_per_step"],
+      `need at most ${MOST_ATTEMPTS} attempts in a step: with rollout.samples_per_prompt these are ${attempts}`,
     );
   }
   checkEngine(config, purpose, complain);

@@ -20,7 +20,8 @@ export interface TaskConversion extends Omit<Conversion, "onBytes"> {
   readonly signal?: AbortSignal;
 }
 
-async function opened(path: string, option: string): Promise<Replacement> {
+/** @throws ConfigError naming the option for a file that cannot be written */
+export async function openOutput(path: string, option: string): Promise<Replacement> {
   try {
     makeFolder(dirname(path));
     return await openReplacement(path);
@@ -82,10 +83,10 @@ async function convertAll(
  */
 export async function convertTasks(conversion: TaskConversion): Promise<ConversionSummary> {
   const progress = createProgress({ stream: conversion.stream });
-  const out = await opened(conversion.out, "--out");
+  const out = await openOutput(conversion.out, "--out");
   let report: Replacement | null = null;
   try {
-    report = conversion.report === undefined ? null : await opened(conversion.report, "--report");
+    report = conversion.report === undefined ? null : await openOutput(conversion.report, "--report");
     const tally = await convertAll(conversion, out, report, progress);
     progress.end();
     await report?.commit();

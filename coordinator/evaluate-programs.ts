@@ -1,6 +1,6 @@
 /** Evaluation of programs from anywhere: files, references, a policy, an endpoint. */
 import { createHash } from "node:crypto";
-import { accessSync, constants } from "node:fs";
+import { accessSync, constants, statSync } from "node:fs";
 import { basename, dirname } from "node:path";
 import { ConfigError, makeFolder, type Task } from "../core/index.js";
 import type { LanguageSet, VerifierConfig, VerifierPool } from "../verifiers/index.js";
@@ -78,6 +78,8 @@ function checkWritable(at: string, file: string): void {
   try {
     makeFolder(dirname(file));
     accessSync(dirname(file), constants.W_OK);
+    if (statSync(file, { throwIfNoEntry: false })?.isDirectory())
+      throw Object.assign(new Error(`${file} is a folder`), { code: "EISDIR" });
   } catch (cause) {
     const reason = (cause as NodeJS.ErrnoException).code;
     throw new ConfigError({

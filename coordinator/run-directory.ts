@@ -168,8 +168,23 @@ function refuseChangedConfig(folder: string, config: unknown): void {
   });
 }
 
+const OF_A_START = ["config.yaml", "environment.json"];
+
+/** Whether a run was refused, or stopped, before anything came of it: there is what a start itself writes, and empty folders. */
+function isUntouched(folder: string): boolean {
+  const found = readdirSync(folder, { withFileTypes: true });
+  return (
+    found.some(({ name }) => name === "config.yaml") &&
+    found.every((each) =>
+      each.isDirectory()
+        ? readdirSync(join(folder, each.name)).length === 0
+        : [...OF_A_START, "run.lock"].includes(each.name),
+    )
+  );
+}
+
 /**
- * Opens a run directory for the one process that will write it. A new run sets an earlier one aside; a resumed run goes
+ * Opens a run directory for the one process that will write it. A new run sets an earlier one aside, unless nothing came of it; a resumed run goes
  * on in it, and starts from nothing where there is none.
  * @throws ConfigError when another process uses it, or on resume when the configuration changed
  */
@@ -184,6 +199,8 @@ export async function openRunDirectory(path: string, options: RunDirectoryOption
   }
   let release = lockFolder(folder);
   try {
+    if (!options.resume && isUntouched(folder))
+      for (const name of OF_A_START) rmSync(join(folder, name), { force: true });
     const hasRun = existsSync(join(folder, "config.yaml"));
     if (hasRun && options.resume) refuseChangedConfig(folder, config);
     if (hasRun && !options.resume) release = setAside(folder, note);

@@ -6,7 +6,10 @@ export class ConfigError extends Error {
   override readonly name = "ConfigError";
   readonly at: string;
   constructor(what: { at: string; got?: unknown; need: string; fix?: string; cause?: unknown }) {
-    const got = what.got === undefined ? "" : `, got ${JSON.stringify(what.got)}`;
+    const got =
+      what.got === undefined
+        ? ""
+        : `, got ${typeof what.got === "number" ? what.got : JSON.stringify(what.got)}`;
     super(`${what.at}: need ${what.need}${got}.${what.fix ? ` ${what.fix}` : ""}`, { cause: what.cause });
     this.at = what.at;
   }

@@ -240,6 +240,14 @@ const reply = JSON.stringify({
     'def double(n):\n    return 2 * n\n\nif __name__ == "__main__":\n    print(double(int(input())))\n',
 });
 
+test("check refuses an --out that is a folder, and keeps it", async () => {
+  const { code, stderr } = await retort(["tasks", "check", "configs/tasks/echo.jsonl", "--out", folder]);
+  expect([code, stderr]).toEqual([
+    2,
+    expect.stringContaining(`retort: --out: need a file that can be written (${folder} is no plain file)`),
+  ]);
+});
+
 test("rewrite asks the endpoint with the key of the environment, and the second time asks nothing", async () => {
   const model = await languageModel(() => reply);
   const input = file("mbpp.jsonl", exercise);

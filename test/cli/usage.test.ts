@@ -128,6 +128,23 @@ test("a wrong run file is exit 2, with file, line, path and the nearest key, and
   }
 });
 
+test("sections that are missing are each named, and an --out that is a folder is exit 2", async () => {
+  const file = join(folder, "short.yaml");
+  writeFileSync(file, "run: {seed: 1}\n");
+  const { code, stderr } = await retort(["config", "check", file]);
+  const sections = ["policy: missing: need a map", "tasks: missing", "objective: missing: need a map"];
+  expect([code, stderr]).toEqual([
+    2,
+    `retort: ${[...sections, "optimizer: missing: need a map"].map((line) => `${file}:1:1: ${line}.\n`).join("")}`,
+  ]);
+  const mbpp = "configs/tasks/mbpp-sample.jsonl";
+  const judged = await retort(["eval", "--tasks", mbpp, "--references", "--out", folder]);
+  expect([judged.code, judged.stderr]).toEqual([
+    2,
+    `retort: --out: need a file in a folder that can be written (EISDIR), got "${folder}".\n`,
+  ]);
+});
+
 test("a right run file is exit 0; --resolved prints it with every default, and that is right too", async () => {
   const shipped = "configs/runs/quickstart.yaml";
   expect((await retort(["config", "check", shipped])).code).toBe(0);

@@ -89,6 +89,13 @@ describe("what must agree between sections", () => {
     );
   });
 
+  test("a step of more attempts than any machine ends, and a number that is none, are told", () => {
+    expect(complaint("rollout.prompts_per_step=100000000")).toContain(
+      "rollout.prompts_per_step: need at most 1000000 attempts in a step: with rollout.samples_per_prompt these are 400000000",
+    );
+    expect(complaint("optimizer.lr=1e400")).toContain("optimizer.lr: need a number, got Infinity");
+  });
+
   test("a self-teacher needs something to be shown", () => {
     expect(complaint("objective={type: sdpo, feedback: never}", "rollout.samples_per_prompt=1")).toContain(
       "objective.feedback: with one sample there is no sibling",
