@@ -11,7 +11,8 @@ const MOST_MS = 2 ** 31 - 1;
 /**
  * Aborts with any of the callers' signals, or after a time (reason: a DOMException named TimeoutError). AbortSignal.any and
  * AbortSignal.timeout would leave something for each request with the callers' signals and the clock: 70 bytes of heap
- * and an entry in a set for as long as a run lasts (Node 20, 100,000 requests).
+ * and an entry in a set for as long as a run lasts (Node 20, 100,000 requests). Worse, nothing but the timeout's listeners
+ * keeps it, and any adds none: a garbage collection takes the time limit away, and a silent server is waited for for ever.
  */
 export function requestSignal(callers: readonly AbortSignal[], timeoutMs = MOST_MS): RequestSignal {
   const own = new AbortController();

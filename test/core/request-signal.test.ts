@@ -1,6 +1,8 @@
 import { getEventListeners } from "node:events";
 import { createServer } from "node:http";
 import type { AddressInfo } from "node:net";
+import { setFlagsFromString } from "node:v8";
+import { runInNewContext } from "node:vm";
 import { expect, test } from "vitest";
 import { requestSignal } from "../../core/index.js";
 import { openHttp } from "../../rollout/openai/post-json.js";
@@ -48,5 +50,24 @@ test("requests leave nothing with the signal that they share: answered, refused 
   expect(kept.filter((name) => /dependant/i.test(name))).toEqual([]); // where AbortSignal.any keeps its signals
   http.close();
   hasty.close();
+  await new Promise((resolve) => server.close(resolve));
+});
+
+test("a garbage collection takes no request's time limit away", async () => {
+  const server = createServer(() => {}); // never answers
+  await new Promise<void>((resolve) => server.listen(0, "127.0.0.1", resolve));
+  const { port } = server.address() as AddressInfo;
+  const http = openHttp(`http://127.0.0.1:${port}`, { key: null, timeoutS: 0.3, connections: 1 });
+  const asked = http.ask("/", {}, new AbortController().signal).catch((error: Error) => error.message);
+  setFlagsFromString("--expose-gc");
+  const collect = runInNewContext("gc") as () => void;
+  for (let round = 0; round < 4; round++) {
+    await new Promise((go) => setTimeout(go, 30));
+    collect();
+  }
+  const never = new Promise((resolve) => setTimeout(() => resolve("nothing in 30 s"), 30_000).unref());
+  expect(await Promise.race([asked, never])).toBe("no answer within 0.3 s");
+  http.close();
+  server.closeAllConnections();
   await new Promise((resolve) => server.close(resolve));
 });
