@@ -3,7 +3,7 @@
  * child process (anonymous memory sampled every 25 ms, plus its share of mapped files), less the same of a run whose policy
  * has 20,000 parameters. Planned: the larger of the two stages, less what is planned for that small run.
  */
-import { existsSync, mkdirSync, mkdtempSync, rmSync, writeFileSync } from "node:fs";
+import { copyFileSync, existsSync, mkdirSync, mkdtempSync, rmSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { afterAll, beforeAll, expect, test } from "vitest";
@@ -16,6 +16,9 @@ import { stepRows, train } from "./training-process.js";
 
 const root = mkdtempSync(join(tmpdir(), "plan-measured-"));
 afterAll(() => rmSync(root, { recursive: true }));
+/** A Node of these runs alone: of the one that other tests run too they would be counted a share, the smaller the more run. */
+const node = join(root, "node");
+copyFileSync(process.execPath, node);
 
 interface Shape {
   readonly width: number;
@@ -85,7 +88,7 @@ async function planAndRun(shape: Shape, sections: Record<string, Record<string, 
   };
   writeFileSync(file, JSON.stringify(run));
   const { peaks } = await planRun(loadRunConfig(file), { provider: "cpu" });
-  await train([file]);
+  await train([file], node);
   const rows = stepRows(join(folder, "run")) as { memory: Record<string, number> }[];
   const measured = Math.max(
     ...rows.flatMap(({ memory }) => [memory.sample_peak_mb!, memory.update_peak_mb!]),

@@ -18,8 +18,9 @@ export interface TrainingProcess {
 /** How long anything may take on a machine that is busy with other things. */
 const PATIENCE_MS = 90_000;
 
-export function startTraining(args: readonly string[]): TrainingProcess {
-  const child = spawn(process.execPath, [main, "train", ...args], { cwd: packageRoot });
+/** @param node - the program that runs it */
+export function startTraining(args: readonly string[], node = process.execPath): TrainingProcess {
+  const child = spawn(node, [main, "train", ...args], { cwd: packageRoot });
   let [stdout, stderr] = ["", ""];
   let isOver = false;
   child.stdout.on("data", (chunk) => {
@@ -51,8 +52,8 @@ export function startTraining(args: readonly string[]): TrainingProcess {
 }
 
 /** Runs to the end. @throws Error where it does not exit with 0 */
-export async function train(args: readonly string[]): Promise<Outcome> {
-  const outcome = await startTraining(args).outcome;
+export async function train(args: readonly string[], node = process.execPath): Promise<Outcome> {
+  const outcome = await startTraining(args, node).outcome;
   if (outcome.code !== 0) throw new Error(`exit code ${outcome.code}:\n${outcome.stderr}`);
   return outcome;
 }
