@@ -5,7 +5,7 @@
 import { AsyncLocalStorage } from "node:async_hooks";
 import { collectGarbage } from "./collect-garbage.js";
 import type { Recording } from "./graph.js";
-import { type GraphCost, graphCost } from "./graph-cost.js";
+import { arenaBytes, type GraphCost, graphCost } from "./graph-cost.js";
 import {
   type CompiledFunction,
   checkFeeds,
@@ -38,12 +38,6 @@ const LEAST_FOLLOWED = 2 ** 14;
 /** Beside its values, a graph that stands ready: nodes, kernels, optimised copy. Measured: about 35 kB a node. */
 const BYTES_PER_NODE = 35_000;
 
-/**
- * What an arena keeps over the most that is needed at once: it grows in steps, and what is freed is not always what fits.
- * Measured: 1.2 to 1.6 (gradients graphs of 3M parameters, 768 to 1,536 tokens).
- */
-const ARENA_OVERHEAD = 1.4;
-
 const elements = ({ shape }: TensorSpec): number => shape.reduce((size, length) => size * length, 1);
 const BYTES: Readonly<Record<TensorSpec["dtype"], number>> = { float32: 4, int32: 4, float16: 2, int8: 1 };
 const bytes = (spec: TensorSpec): number => BYTES[spec.dtype] * elements(spec);
@@ -72,6 +66,8 @@ interface DryGraph {
   readonly nodeCount: number;
   /** Whether it keeps the memory of its intermediate results between runs. */
   readonly keepsMemory: boolean;
+  /** Bytes of it, once it has run. */
+  readonly arenaBytes: number;
   hasRun: boolean;
 }
 
@@ -127,10 +123,12 @@ export class DryRun {
 
   /** The stand-in for a compiled function. */
   open(recording: Recording, signature: Signature, options: DryOptions): CompiledFunction {
+    const keepsMemory = options.provider === "cpu" && options.arena !== false;
     const graph: DryGraph = {
       cost: costOf(recording),
       nodeCount: signature.nodeCount,
-      keepsMemory: options.provider === "cpu" && options.arena !== false,
+      keepsMemory,
+      arenaBytes: keepsMemory ? arenaBytes(recording) : 0,
       hasRun: false,
     };
     this.graphs.add(graph);
@@ -205,12 +203,8 @@ export class DryRun {
   }
 }
 
-function residentBytes({ cost, nodeCount, keepsMemory, hasRun }: DryGraph): number {
-  return (
-    nodeCount * BYTES_PER_NODE +
-    cost.constantBytes +
-    (hasRun && keepsMemory ? ARENA_OVERHEAD * cost.peakBytes : 0)
-  );
+function residentBytes({ cost, nodeCount, arenaBytes, hasRun }: DryGraph): number {
+  return nodeCount * BYTES_PER_NODE + cost.constantBytes + (hasRun ? arenaBytes : 0);
 }
 
 /** One recording serves every layer of a shape. */

@@ -1,4 +1,5 @@
 /** What one call of a recorded graph takes, read off the graph: bytes held at once, multiplications, bytes moved. */
+import { Arena, type Chunk } from "./arena.js";
 import { isLargeFill } from "./arithmetic.js";
 import { type ElementType, neededNodes, type OpNode, type Recording, sizeOf, type Value } from "./graph.js";
 
@@ -27,37 +28,17 @@ export interface GraphCost {
 
 /** Nodes whose output is their input under another shape. */
 const ALIASES = new Set(["Reshape", "Identity"]);
-/** Nodes that ONNX Runtime lets write over an input of the same size that nobody needs any more. */
-const IN_PLACE = new Set(
-  [
-    "Add",
-    "Sub",
-    "Mul",
-    "Div",
-    "Exp",
-    "Log",
-    "Neg",
-    "Sqrt",
-    "Sigmoid",
-    "Tanh",
-    "Abs",
-    "Reciprocal",
-    "Relu",
-  ].concat([
-    "Softmax",
-    "Where",
-    "Pow",
-    "Floor",
-    "Ceil",
-    "Max",
-    "Min",
-    "Not",
-    "And",
-    "Or",
-    "ScatterND",
-    "Clip",
-  ]),
-);
+/** Nodes whose CPU kernels may write over their first input: not those of arithmetic. */
+const IN_PLACE = new Set([
+  "Cast",
+  "Clip",
+  "Relu",
+  "ScatterElements",
+  "ScatterND",
+  "Sigmoid",
+  "Softmax",
+  "Tanh",
+]);
 
 /** Multiply-adds of each element of a matrix product; 0 of another op. */
 export function productDepth({ op, inputs, attributes }: OpNode): number {
@@ -77,43 +58,126 @@ function bytesTouched({ op, inputs, outputs }: OpNode): number {
   return inputs.reduce((sum, value) => sum + (value === null ? 0 : bytesOf(value)), written);
 }
 
-/** Walks the graph in the order in which it is computed. */
-export function graphCost({ graph, inputs, outputs }: Recording): GraphCost {
+/** A buffer, shared by the values that alias it. */
+interface Held {
+  readonly bytes: number;
+  uses: number;
+  isKept: boolean;
+}
+
+/** What is told of buffers as they come and go. */
+interface BufferWatch {
+  held(buffer: Held): void;
+  released(buffer: Held): void;
+}
+
+/** Nodes that a run computes, of a graph; and what ONNX Runtime computes once, when it opens it. */
+function nodesOf({ graph, inputs, outputs }: Recording) {
   const results = Object.values(outputs).map((value) => graph.current(value));
   const nodes = neededNodes(graph, results);
-  const given = new Set(Object.values(inputs));
+  const isConstant = constantNodes(nodes, new Set(Object.values(inputs)));
+  return {
+    nodes,
+    isConstant,
+    results,
+    computed: inOrderOfRunning(nodes.filter((node) => !isConstant.has(node))),
+  };
+}
+
+/** As ONNX Runtime runs them: depth first from what nobody reads, the last of it and of each node's inputs first. */
+function inOrderOfRunning(nodes: readonly OpNode[]): OpNode[] {
+  const index = new Map(nodes.map((node, i) => [node, i]));
+  const producer = new Map(nodes.flatMap((node) => node.outputs.map((value) => [value, node] as const)));
+  const before = ({ inputs }: OpNode): OpNode[] => {
+    const found = new Set(inputs.flatMap((input) => (input === null ? [] : (producer.get(input) ?? []))));
+    return [...found].sort((a, b) => index.get(a)! - index.get(b)!);
+  };
+  const read = new Set(nodes.flatMap(before));
+  const ordered: OpNode[] = [];
+  const seen = new Set<OpNode>();
+  const stack = nodes.filter((node) => !read.has(node)).map((node) => ({ node, isDone: false }));
+  for (let next = stack.pop(); next !== undefined; next = stack.pop()) {
+    const { node, isDone } = next;
+    if (isDone) ordered.push(node);
+    if (isDone || seen.has(node)) continue;
+    seen.add(node);
+    stack.push({ node, isDone: true });
+    for (const input of before(node)) if (!seen.has(input)) stack.push({ node: input, isDone: false });
+  }
+  return ordered;
+}
+
+export function graphCost(recording: Recording): GraphCost {
+  const { nodes, isConstant, results, computed } = nodesOf(recording);
   const constants = new Set<Value>();
-  // A buffer is shared by the values that alias it.
-  const buffer = new Map<Value, { bytes: number; uses: number; isKept: boolean }>();
-  const bufferOf = (value: Value): { bytes: number; uses: number; isKept: boolean } | undefined =>
-    buffer.get(value);
-  const isConstant = constantNodes(nodes, given);
-  let [flops, moved, productBytes, largest] = [0, 0, 0, 0];
-  // First the buffers and how often each is read.
-  const computed = nodes.filter((node) => !isConstant.has(node));
   for (const node of nodes) {
     for (const input of node.inputs) if (input?.constant && !isLargeFill(input)) constants.add(input);
     if (isConstant.has(node)) continue;
     for (const input of node.inputs) if (input?.node && isConstant.has(input.node)) constants.add(input);
   }
+  let [flops, moved, productBytes, largest] = [0, 0, 0, 0];
+  for (const node of computed) {
+    const own = productFlops(node);
+    flops += own;
+    const bytes = ALIASES.has(node.op) ? 0 : bytesTouched(node);
+    moved += bytes;
+    if (own > 0) productBytes += bytes;
+    for (const value of [...node.inputs, ...node.outputs])
+      if (value !== null) largest = Math.max(largest, bytesOf(value));
+  }
+  let [live, peak] = [0, 0];
+  walkBuffers(computed, results, {
+    held: ({ bytes }) => {
+      live += bytes;
+      peak = Math.max(peak, live);
+    },
+    released: ({ bytes }) => {
+      live -= bytes;
+    },
+  });
+  return {
+    peakBytes: peak,
+    constantBytes: [...constants].reduce((sum, value) => sum + bytesOf(value), 0),
+    flops,
+    movedBytes: moved,
+    productBytes,
+    nodes: computed.filter(({ op }) => !ALIASES.has(op)).length,
+    largestBytes: largest,
+  };
+}
+
+/** Bytes that a session's arena keeps once the graph has run: what the second run finds free is not where the first took it. */
+export function arenaBytes(recording: Recording): number {
+  const { results, computed } = nodesOf(recording);
+  const arena = new Arena();
+  for (let run = 0; run < 2; run++) {
+    const chunks = new Map<Held, Chunk>();
+    walkBuffers(computed, results, {
+      held: (buffer) => chunks.set(buffer, arena.take(buffer.bytes)),
+      released: (buffer) => {
+        arena.giveBack(chunks.get(buffer)!);
+        chunks.delete(buffer);
+      },
+    });
+    for (const chunk of chunks.values()) arena.giveBack(chunk); // the outputs, which were copied
+  }
+  return arena.touchedBytes();
+}
+
+/** Walks the graph in the order in which it is computed. */
+function walkBuffers(computed: readonly OpNode[], results: readonly Value[], watch: BufferWatch): void {
+  const buffer = new Map<Value, Held>();
+  const bufferOf = (value: Value): Held | undefined => buffer.get(value);
   const reads = new Map<Value, number>();
   for (const node of computed)
     for (const input of node.inputs) if (input) reads.set(input, (reads.get(input) ?? 0) + 1);
   const kept = new Set(results);
-  let [live, peak] = [0, 0];
   const release = (value: Value): void => {
     const held = bufferOf(value);
     if (held === undefined || --held.uses > 0 || held.isKept) return;
-    live -= held.bytes;
+    watch.released(held);
   };
   for (const node of computed) {
-    const own = productFlops(node);
-    flops += own;
-    const touched = [...node.inputs, ...node.outputs].filter((value) => value !== null);
-    const bytes = ALIASES.has(node.op) ? 0 : bytesTouched(node);
-    moved += bytes;
-    if (own > 0) productBytes += bytes;
-    for (const value of touched) largest = Math.max(largest, bytesOf(value));
     const reused = reusable(node, bufferOf, reads);
     for (const [index, value] of node.outputs.entries()) {
       const uses = reads.get(value) ?? 0;
@@ -126,41 +190,29 @@ export function graphCost({ graph, inputs, outputs }: Recording): GraphCost {
       }
       const held = { bytes: bytesOf(value), uses, isKept };
       buffer.set(value, held);
-      live += held.bytes;
+      watch.held(held);
     }
-    peak = Math.max(peak, live);
     for (const input of node.inputs) if (input) release(input);
     for (const value of node.outputs) {
       const held = buffer.get(value)!;
-      if (held.uses === 0 && !held.isKept && (reads.get(value) ?? 0) === 0) live -= held.bytes;
+      if (held.uses === 0 && !held.isKept && (reads.get(value) ?? 0) === 0) watch.released(held);
     }
   }
-  return {
-    peakBytes: peak,
-    constantBytes: [...constants].reduce((sum, value) => sum + bytesOf(value), 0),
-    flops,
-    movedBytes: moved,
-    productBytes,
-    nodes: computed.filter(({ op }) => !ALIASES.has(op)).length,
-    largestBytes: largest,
-  };
 }
 
 /** The buffer that a node's output takes over: that of the input it aliases, or of one that ends with it. */
 function reusable(
   { op, inputs, outputs }: OpNode,
-  bufferOf: (value: Value) => { bytes: number; uses: number; isKept: boolean } | undefined,
+  bufferOf: (value: Value) => Held | undefined,
   reads: ReadonlyMap<Value, number>,
-): { bytes: number; uses: number; isKept: boolean } | undefined {
+): Held | undefined {
   if (ALIASES.has(op)) return inputs[0] ? bufferOf(inputs[0]) : undefined;
   if (!IN_PLACE.has(op)) return undefined;
-  for (const input of inputs) {
-    const held = input ? bufferOf(input) : undefined;
-    if (held === undefined || held.isKept || held.bytes !== bytesOf(outputs[0]!)) continue;
-    const readsHere = inputs.filter((other) => other && bufferOf(other) === held).length;
-    if (held.uses === readsHere && (reads.get(input!) ?? 0) > 0) return held;
-  }
-  return undefined;
+  const [input] = inputs;
+  const held = input ? bufferOf(input) : undefined;
+  if (held === undefined || held.isKept || held.bytes !== bytesOf(outputs[0]!)) return undefined;
+  const readsHere = inputs.filter((other) => other && bufferOf(other) === held).length;
+  return held.uses === readsHere && (reads.get(input!) ?? 0) > 0 ? held : undefined;
 }
 
 /** Nodes that depend on no input: ONNX Runtime computes them once, when it opens the graph. */

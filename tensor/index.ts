@@ -27,6 +27,7 @@ export {
 } from "./differentiate.js";
 export { currentDryRun, DryRun, type DryStage, whileDry } from "./dry-run.js";
 export { useTensorflowBackend } from "./eager.js";
+export { movedArray } from "./give-back.js";
 export { tooSmallBuffers } from "./gpu-refusal.js";
 export type { GraphCost } from "./graph-cost.js";
 export { dequantizedRows, INT8_BLOCK, int8Blocks, quantizedRows } from "./int8-blocks.js";
@@ -40,6 +41,7 @@ export {
   disposeValues,
   type FileTensor,
   type HostArray,
+  HostTensor,
   isFileTensor,
   isHostArray,
   readValue,

@@ -36,6 +36,13 @@ export interface SessionOptions {
   readonly packs?: boolean;
 }
 
+/**
+ * Constants that are computed from others when a graph is opened, and kept: no larger ones. Measured: the zeros that a chosen
+ * token's gradient is put into are as large as the logits, and were held beside them; made in each run they are written to in
+ * place. A mask of 1,024 x 1,024 is kept.
+ */
+const MOST_FOLDED = 2 ** 22;
+
 function sessionOptions(options: SessionOptions, signature: Signature): InferenceSession.SessionOptions {
   const threads = options.threads ?? availableParallelism();
   const isGpu = options.provider === "webgpu";
@@ -55,6 +62,7 @@ function sessionOptions(options: SessionOptions, signature: Signature): Inferenc
     ...(kept.size > 0 ? { preferredOutputLocation: Object.fromEntries(locations) } : {}),
     ...(options.profilePath ? { enableProfiling: true, profileFilePrefix: options.profilePath } : {}),
     extra: {
+      optimization: { constant_folding_max_output_size_in_bytes: String(MOST_FOLDED) },
       session: {
         use_deterministic_compute: options.deterministic ? "1" : "0",
         // Threads that wait by spinning take the cores from sandboxes and other sessions. Measured on two cores in use

@@ -1,6 +1,7 @@
 /** What goes into a compiled function and what comes out. */
 import { closeSync, openSync, readSync } from "node:fs";
 import { InfrastructureError } from "../core/index.js";
+import { giveBack } from "./give-back.js";
 import { dequantizedRows, INT8_BLOCK, int8Blocks } from "./int8-blocks.js";
 
 export type HostArray = Float32Array | Int32Array;
@@ -147,5 +148,7 @@ export class HostTensor implements DeviceTensor {
   read(): Promise<HostArray> {
     return Promise.resolve(this.data);
   }
-  dispose(): void {}
+  dispose(): void {
+    giveBack(this.data);
+  }
 }

@@ -26,7 +26,7 @@ export interface Computation {
   ): Promise<Record<string, Value>>;
   /** One optimizer step. The gradients are given up. */
   apply(request: ApplyRequest): Promise<Applied>;
-  /** Somebody else holds these values from now on: a step must not write to them. */
+  /** Somebody else holds these values until the next step, which gives other values in their place. */
   lend(values: Iterable<Value>): void;
   /** Nobody else holds these values: a step may write to them. */
   adopt(values: Iterable<Value>): void;

@@ -1,5 +1,5 @@
 /** One optimizer step of a state in host memory: AdamW in the arrays themselves. */
-import { currentDryRun, type DryRun, type Value } from "../tensor/index.js";
+import { currentDryRun, type DryRun, movedArray, type Value } from "../tensor/index.js";
 import type { Applied, ApplyRequest, Values } from "./computation.js";
 import type { GraphOptions } from "./graphs.js";
 import {
@@ -21,7 +21,7 @@ import type { OptimizerConfig } from "./optimizer-config.js";
 export interface HostStep {
   /** Nothing is changed when the step would not be finite, and nothing can fail once the first array is written to. */
   apply(request: ApplyRequest): Promise<Applied>;
-  /** Somebody else holds these values from now on: they are never written to again. */
+  /** Somebody else holds these values until the next step, which leaves other values in the state. */
   lend(values: Iterable<Value>): void;
   /** Nobody else holds these values. */
   adopt(values: Iterable<Value>): void;
@@ -60,6 +60,8 @@ export function hostStep(options: GraphOptions, norm: NormOf = normHere): HostSt
   if (hasTeacher(options.objective)) kinds.push("teacher");
   /** Arrays that nobody else holds. */
   const own = new WeakSet<Value>();
+  /** Arrays of this step's making that somebody else holds until the next one. */
+  const lent = new WeakSet<Value>();
   /** Of the parameters that this made, by their array of weights. */
   const known = new WeakMap<Value, AdamwBounds>();
 
@@ -69,7 +71,8 @@ export function hostStep(options: GraphOptions, norm: NormOf = normHere): HostSt
     for (const [name, shape] of Object.entries(shapes))
       for (const kind of kinds) {
         const value = values[`${kind}/${name}`]!;
-        if (!inPlace || !own.has(value)) copies[`${kind}/${name}`] = copyOf(value, shape);
+        if (inPlace && own.has(value)) continue;
+        copies[`${kind}/${name}`] = inPlace && lent.has(value) ? renewed(value) : copyOf(value, shape);
       }
     for (const copy of Object.values(copies)) own.add(copy);
     return inPlace ? Object.assign(values, copies) : { ...values, ...copies };
@@ -85,11 +88,15 @@ export function hostStep(options: GraphOptions, norm: NormOf = normHere): HostSt
         return { values: next, gradNorm: 0, weightNorm: 0 };
       }
       const gradNorm = await norm("gradients", gradients);
-      if (!Number.isFinite(gradNorm)) return { values, gradNorm, weightNorm: Number.NaN };
+      const refused = (weightNorm: number): Applied => {
+        disposeAll(Object.values(gradients));
+        return { values, gradNorm, weightNorm };
+      };
+      if (!Number.isFinite(gradNorm)) return refused(Number.NaN);
       const before = await parametersOf({ values, gradients, scalars }, gradNorm, options, known);
       if (!isSurelyFinite(before)) {
         const weightNorm = normOf(before.map((own) => adamwInPlace(own.arrays, own.scalars, false)));
-        if (!Number.isFinite(weightNorm)) return { values, gradNorm, weightNorm };
+        if (!Number.isFinite(weightNorm)) return refused(weightNorm);
       }
       const next = writable(values, inPlace);
       const stepped: number[] = [];
@@ -99,10 +106,11 @@ export function hostStep(options: GraphOptions, norm: NormOf = normHere): HostSt
         known.set(next[`weights/${name}`]!, { ...bounds, weights: Math.sqrt(newSquares) });
         stepped.push(newSquares);
       }
+      disposeAll(Object.values(gradients));
       return { values: next, gradNorm, weightNorm: await norm("weights", next, stepped) };
     },
     lend: (values) => {
-      for (const value of values) own.delete(value);
+      for (const value of values) if (own.delete(value)) lent.add(value);
     },
     adopt: (values) => {
       if (currentDryRun() !== undefined) return; // a plan follows what steps make
@@ -131,6 +139,10 @@ function copyOf(value: Value, shape: readonly number[]): Value {
   const data = "data" in value ? (value.data as Float32Array) : (value as Float32Array);
   return data.slice();
 }
+
+/** Another array with the memory of one that is not valid any more: whoever still reads that one finds it empty. */
+const renewed = (value: Value): Value =>
+  currentDryRun() === undefined ? movedArray(value as Float32Array) : value;
 
 async function normHere(
   kind: "gradients" | "weights",

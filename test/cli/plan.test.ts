@@ -75,7 +75,7 @@ test("an adapter needs a state of its own size alone, and an update of fewer byt
   const learned = LAYERS * 4 * (512 + 512 + 2 * (512 + 128) + 512 + 512 + 3 * (512 + 1408));
   expect(adapter.policy).toMatchObject({ parameters: PARAMETERS, learned });
   expect(bytes(adapter, "adapter")).toBe(4 * learned);
-  expect(adapter.peaks.host.update).toBeLessThan(whole.peaks.host.update - 3 * 4 * PARAMETERS);
+  expect(adapter.peaks.host.update).toBeLessThan(whole.peaks.host.update - 2 * 4 * PARAMETERS);
 });
 
 test("for a GPU that is not here, what computes stands in device memory and is held against --memory", async () => {

@@ -178,7 +178,10 @@ describe("compile", () => {
     );
     let { y } = await compiled.run({ x: Float32Array.of(0, 10) });
     for (let i = 0; i < 3; i++) ({ y } = await compiled.run({ x: y! }));
-    expect(Array.from(await (y as DeviceTensor).read())).toEqual([4, 14]);
+    const data = await (y as DeviceTensor).read();
+    expect(Array.from(data)).toEqual([4, 14]);
+    (y as DeviceTensor).dispose();
+    expect([data.length, data.buffer.byteLength]).toEqual([0, 0]); // freed, not left to the collector
     await compiled.dispose();
   });
 

@@ -1,5 +1,6 @@
 import * as tf from "@tensorflow/tfjs-core";
 import { expect, test } from "vitest";
+import { Arena } from "../../tensor/arena.js";
 import { compile, DryRun, functionCost, type TensorSpec, whileDry } from "../../tensor/index.js";
 
 const matrix = (rows: number, columns: number): TensorSpec => ({ shape: [rows, columns], dtype: "float32" });
@@ -29,10 +30,10 @@ test("of a chain only what is still needed is held: two of ten products at a tim
   expect(cost.peakBytes).toBe(2 * MB);
 });
 
-test("an elementwise op writes over what nobody needs any more, and not over what is needed later", () => {
+test("an op whose kernel may write over what nobody needs any more, and not over what is needed later", () => {
   const specs = { x: matrix(512, 512), w: matrix(512, 512) };
   const chain = functionCost(
-    ({ x, w }) => ({ y: tf.sqrt(tf.neg(tf.matMul(x as tf.Tensor2D, w as tf.Tensor2D))) }),
+    ({ x, w }) => ({ y: tf.sigmoid(tf.sigmoid(tf.matMul(x as tf.Tensor2D, w as tf.Tensor2D))) }),
     specs,
     "cpu",
   );
@@ -40,12 +41,33 @@ test("an elementwise op writes over what nobody needs any more, and not over wha
   const kept = functionCost(
     ({ x, w }) => {
       const product = tf.matMul(x as tf.Tensor2D, w as tf.Tensor2D);
-      return { y: tf.matMul(tf.neg(product), product) };
+      return { y: tf.matMul(tf.sigmoid(product), product) };
     },
     specs,
     "cpu",
   );
   expect(kept.peakBytes).toBe(3 * MB);
+  const arithmetic = functionCost(
+    ({ x, w }) => ({ y: tf.sqrt(tf.neg(tf.matMul(x as tf.Tensor2D, w as tf.Tensor2D))) }),
+    specs,
+    "cpu",
+  );
+  expect(arithmetic.peakBytes).toBe(2 * MB);
+});
+
+test("an arena keeps what its results touched: blocks that are not cut, regions of twice the size", () => {
+  const arena = new Arena();
+  const [small, large] = [(5 / 8) * MB, (3 / 2) * MB];
+  const first = arena.take(small); // of a region of 1 MB, not cut: twice the size is not there
+  const second = arena.take(small); // of one of 2 MB
+  const third = arena.take(small); // and the rest of it
+  expect(arena.touchedBytes()).toBe(3 * small);
+  for (const chunk of [second, third, first]) arena.giveBack(chunk);
+  arena.giveBack(arena.take(large)); // where the second and the third stood
+  expect(arena.touchedBytes()).toBe(small + large);
+  arena.take(large);
+  arena.take(large); // of one of 4 MB
+  expect(arena.touchedBytes()).toBe(small + 2 * large);
 });
 
 test("a dry function computes nothing, checks what it is fed, and its values count until they are given back", async () => {

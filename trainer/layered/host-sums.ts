@@ -2,7 +2,7 @@
  * Gradients that are summed in host memory, in the arrays of the sums themselves. As a graph, adding a few rows to the
  * gradient of an embedding makes zeros of its size, a sum of its size and a copy of that.
  */
-import { currentDryRun, type Value } from "../../tensor/index.js";
+import { currentDryRun, HostTensor, type Value } from "../../tensor/index.js";
 import type { GraphOptions } from "../graphs.js";
 import { hostArray } from "../learner-state.js";
 import type { PartFunction } from "./part-function.js";
@@ -24,7 +24,7 @@ export function hostEmbedBackward(embedding: PartWeights, adds: boolean): PartFu
       const given = adds ? feeds[`sum/${local}`]! : null;
       const dry = currentDryRun();
       if (dry !== undefined) return { [`gradients/${local}`]: given ?? dry.value(spec, true) };
-      const sum = given ?? new Float32Array(shape.reduce((a, b) => a * b, 1));
+      const sum = given ?? new HostTensor(spec, new Float32Array(shape.reduce((a, b) => a * b, 1)));
       addRows(
         (await hostArray(sum)) as Float32Array,
         feeds.ids as Int32Array,
