@@ -182,6 +182,9 @@ describe("on a loopback address", () => {
       "The body is larger than --max-body-mb allows.",
     ]);
     expect((await metric(service, "retort_rejected_total"))['{reason="too_large"}']).toBe(2);
+    // One that is still being sent when it is refused: the answer comes all the same.
+    for (let turn = 0; turn < 6; turn++)
+      expect((await post(service, "/run_code", { ...ECHO, code: "x".repeat(8_000_000) })).status).toBe(413);
   });
 
   test("a connection that dribbles its request is closed", async () => {

@@ -39,6 +39,8 @@ const HEADERS_MS = 15_000;
 const KEEP_ALIVE_MS = 75_000;
 const MAX_CONNECTIONS = 4096;
 const CHECK_CONNECTIONS_MS = 1000;
+/** Longest that the rest of a refused body is waited for. */
+const DRAIN_MS = 2000;
 
 /** @throws ConfigError for an address that others can reach, without a token */
 export function checkAddress({ host, token }: Pick<FrameOptions, "host" | "token">): void {
@@ -146,8 +148,9 @@ export class HttpFrame {
     this.#hooks.answered(request.routeOptions.url ?? "none", reply.statusCode, reply.elapsedTime / 1000);
   }
 
-  #refuse(error: RequestError, request: FastifyRequest, reply: FastifyReply): FastifyReply {
+  async #refuse(error: RequestError, request: FastifyRequest, reply: FastifyReply): Promise<FastifyReply> {
     if (error.reason !== "gone") this.#hooks.refused(error);
+    if (error.reason === "too_large") await drained(request);
     if (error.retryAfterS !== null) reply.header("retry-after", String(error.retryAfterS));
     if (error.reason === "token") reply.header("www-authenticate", 'Bearer realm="retort"');
     return reply.code(error.statusCode).send(this.#hooks.shape(request.routeOptions.url ?? "", error));
@@ -170,6 +173,14 @@ export class HttpFrame {
     clearTimeout(timer);
     clearInterval(idle);
   }
+}
+
+/** Lets the rest of a body pass by: a client that is still sending when the connection is closed never reads the answer. */
+async function drained({ raw }: FastifyRequest): Promise<void> {
+  if (raw.readableEnded) return;
+  const ended = new Promise((resolve) => raw.once("end", resolve).once("close", resolve));
+  raw.resume();
+  await Promise.race([ended, pause(DRAIN_MS)]);
 }
 
 const pause = (ms: number): Promise<void> => new Promise((resolve) => setTimeout(resolve, ms));
