@@ -1,4 +1,5 @@
 import { Command } from "commander";
+import { ConfigError, makeFolder } from "../core/index.js";
 import { positiveInteger, seedNumber } from "./arguments.js";
 
 interface WarmStartOptions {
@@ -28,6 +29,11 @@ The shipped checkpoints/quickstart was made by:
       const { createProgress } = await import("../coordinator/progress.js");
       const { makeWarmStart } = await import("../coordinator/make-warm-start.js");
       const { createLocalPool, loadLanguages } = await import("../verifiers/index.js");
+      try {
+        makeFolder(out);
+      } catch (cause) {
+        throw new ConfigError({ at: "--out", got: out, need: "a folder that can be made", cause });
+      }
       const progress = createProgress({ stream: process.stderr });
       const verifier = await createLocalPool({ languages: loadLanguages() });
       try {

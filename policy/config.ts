@@ -76,6 +76,7 @@ export interface DecoderConfig {
  * @throws ConfigError for another architecture or a feature that the decoder lacks: silently other logits would be worse
  */
 export function parseDecoderConfig(raw: unknown, file = "config.json"): DecoderConfig {
+  refuseOtherModels(raw, file); // whose keys have other names: hidden_size is n_embd in GPT-2's
   const parsed = HuggingFaceConfig.safeParse(raw, { error: inWords, reportInput: true });
   if (!parsed.success) {
     const { path, message, input } = parsed.error.issues[0]!;
@@ -86,13 +87,6 @@ export function parseDecoderConfig(raw: unknown, file = "config.json"): DecoderC
     });
   }
   const config = parsed.data;
-  if (!(config.model_type in ARCHITECTURES)) {
-    throw new ConfigError({
-      at: `${file}: model_type`,
-      got: config.model_type,
-      need: `one of ${Object.keys(ARCHITECTURES).join(", ")}`,
-    });
-  }
   const modelType = config.model_type as ModelType;
   refuseUnsupported(config, modelType, file);
   const heads = config.num_attention_heads;
@@ -114,6 +108,13 @@ export function parseDecoderConfig(raw: unknown, file = "config.json"): DecoderC
     queryKeyNorm: modelType === "qwen3",
     stopIds: idList(config.eos_token_id),
   };
+}
+
+function refuseOtherModels(raw: unknown, file: string): void {
+  const type = (raw as { model_type?: unknown } | null)?.model_type;
+  if (typeof type !== "string" || Object.hasOwn(ARCHITECTURES, type)) return;
+  const need = `one of ${Object.keys(ARCHITECTURES).join(", ")}`;
+  throw new ConfigError({ at: `${file}: model_type`, got: type, need });
 }
 
 const KINDS: Readonly<Record<string, string>> = { int: "a whole number", object: "a JSON object" };

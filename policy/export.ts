@@ -4,7 +4,6 @@ import { existsSync, rmdirSync, rmSync } from "node:fs";
 import { rename } from "node:fs/promises";
 import { basename, dirname, join, resolve } from "node:path";
 import {
-  elementCount,
   float32Values,
   readElements,
   replaceFile,
@@ -98,7 +97,3 @@ export async function exportPolicy(
   }
   return policy;
 }
-
-/** Bytes that the whole weights take in memory as float32. */
-export const float32Bytes = ({ places }: WeightSource): number =>
-  Object.values(places).reduce((sum, { shape }) => sum + 4 * elementCount(shape), 0);

@@ -21,7 +21,7 @@ export {
 } from "./decoder.js";
 export type { WideningProgress } from "./derived-weights.js";
 export { policyDigest } from "./digest.js";
-export { exportPolicy, float32Bytes } from "./export.js";
+export { exportPolicy } from "./export.js";
 export { NonFinitePolicyError, nonFinitePolicy } from "./finite-weights.js";
 export type { OpenedPolicy, PolicyFolder, WeightSource } from "./folder.js";
 export { loadWeights, openPolicy, openWeights, policyFolder, readPolicy } from "./folder.js";

@@ -104,7 +104,6 @@ function distillTerm(
 
 /** The terms that add up to the loss, each with the input that weighs its tokens. */
 export const LOSS_TERMS = ["policy", "distill", "imitate", "kl"] as const;
-export type LossTerm = (typeof LOSS_TERMS)[number];
 
 /** Sum over terms and tokens of weight x term; the weights hold the denominators of the whole batch. */
 export function weightedLoss(terms: TokenTerms, inputs: TensorMap): tf.Scalar {

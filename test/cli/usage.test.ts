@@ -145,6 +145,13 @@ test("sections that are missing are each named, and an --out that is a folder is
   ]);
 });
 
+test("a warm start that could not be written is refused before anything is made", async () => {
+  const file = join(folder, "taken");
+  writeFileSync(file, "");
+  const { code, stderr } = await retort(["warm-start", "--out", file, "--steps", "1"]);
+  expect([code, stderr]).toEqual([2, `retort: --out: need a folder that can be made, got "${file}".\n`]);
+});
+
 test("a right run file is exit 0; --resolved prints it with every default, and that is right too", async () => {
   const shipped = "configs/runs/quickstart.yaml";
   expect((await retort(["config", "check", shipped])).code).toBe(0);

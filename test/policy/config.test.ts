@@ -23,6 +23,10 @@ test.each([
     says: 'config.json: model_type: need one of llama, qwen2, qwen3, got "gpt2".',
   },
   {
+    change: { model_type: "gpt2", hidden_size: undefined, n_embd: 768 }, // as GPT-2's own config.json has it
+    says: 'config.json: model_type: need one of llama, qwen2, qwen3, got "gpt2".',
+  },
+  {
     change: { rope_scaling: { type: "yarn" } },
     says: 'config.json: rope_scaling.rope_type: need default, linear or llama3, got "yarn".',
   },
