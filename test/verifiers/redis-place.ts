@@ -1,5 +1,6 @@
 /** A Redis of a test's own, and workers as processes of their own: started for real, and killed for real. */
 import { type ChildProcess, spawn } from "node:child_process";
+import { randomInt } from "node:crypto";
 import { mkdtempSync, rmSync } from "node:fs";
 import { createServer } from "node:net";
 import { tmpdir } from "node:os";
@@ -20,15 +21,18 @@ export async function until(what: string, holds: () => boolean | Promise<boolean
     if (Date.now() - since > PATIENCE_MS) throw new Error(`waited in vain: ${what}`);
 }
 
-export const freePort = (): Promise<number> =>
-  new Promise((resolve, reject) => {
-    const server = createServer();
-    server.on("error", reject);
-    server.listen(0, "127.0.0.1", () => {
-      const address = server.address();
-      server.close(() => resolve(typeof address === "object" && address !== null ? address.port : 0));
+/** Below those that Linux gives to whoever asks for any: a server may come back to it after it was away. */
+export async function freePort(): Promise<number> {
+  for (;;) {
+    const port = randomInt(10_000, 32_768);
+    const isFree = await new Promise<boolean>((resolve) => {
+      const server = createServer();
+      server.once("error", () => resolve(false));
+      server.listen(port, "127.0.0.1", () => server.close(() => resolve(true)));
     });
-  });
+    if (isFree) return port;
+  }
+}
 
 export interface Place {
   readonly port: number;
@@ -63,10 +67,18 @@ export async function openPlace(options: readonly string[] = [], password = ""):
   const start = async (): Promise<void> => {
     const own = ["--port", String(port), "--bind", "127.0.0.1", "--dir", folder, "--save", ""];
     const secret = password === "" ? [] : ["--requirepass", password];
-    server = spawn("redis-server", [...own, "--appendonly", "no", ...secret, ...options], {
+    const child = spawn("redis-server", [...own, "--appendonly", "no", ...secret, ...options], {
       stdio: "ignore",
     });
-    await redis.ping();
+    server = child;
+    const ended = new Promise<never>((_, reject) => {
+      child.once("error", reject);
+      child.once("exit", (code) =>
+        reject(new Error(`redis-server ended with ${code}; its port was ${port}`)),
+      );
+    });
+    ended.catch(() => {}); // later, when it is killed
+    await Promise.race([redis.ping(), ended]);
   };
   await start();
   return {
