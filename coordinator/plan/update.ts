@@ -40,23 +40,25 @@ export function teacherPromptTokens({ objective, rollout }: RunConfig, promptTok
 
 /**
  * Every rollout of a step with something to learn.
- * @param share - of the length that a completion can have
+ * @param share - of the length that a completion can have: what all but the first have
  */
 function fullBatch(config: RunConfig, promptTokens: number, share = 1): Sample[] {
   const { rollout } = config;
   const teacher = teacherPromptTokens(config, promptTokens);
   const ids = (length: number): number[] => new Array<number>(length).fill(0);
   const count = rollout.prompts_per_step * rollout.samples_per_prompt;
-  const newTokens = Math.ceil(share * rollout.max_new_tokens);
-  return Array.from({ length: count }, (_, index) => ({
-    rolloutId: String(index),
-    promptIds: ids(promptTokens),
-    completionIds: ids(newTokens),
-    rolloutLogProbs: ids(newTokens),
-    reward: index % 2,
-    advantage: index % 2 === 0 ? -0.5 : 0.5,
-    teacherPromptIds: teacher > 0 ? ids(teacher) : null,
-  }));
+  return Array.from({ length: count }, (_, index) => {
+    const newTokens = Math.ceil((index === 0 ? 1 : share) * rollout.max_new_tokens); // one is long: rows have its length
+    return {
+      rolloutId: String(index),
+      promptIds: ids(promptTokens),
+      completionIds: ids(newTokens),
+      rolloutLogProbs: ids(newTokens),
+      reward: index % 2,
+      advantage: index % 2 === 0 ? -0.5 : 0.5,
+      teacherPromptIds: teacher > 0 ? ids(teacher) : null,
+    };
+  });
 }
 
 /** Three updates of the learner that the run would have. */
