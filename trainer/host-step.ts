@@ -72,7 +72,7 @@ export function hostStep(options: GraphOptions, norm: NormOf = normHere): HostSt
       for (const kind of kinds) {
         const value = values[`${kind}/${name}`]!;
         if (inPlace && own.has(value)) continue;
-        copies[`${kind}/${name}`] = inPlace && lent.has(value) ? renewed(value) : copyOf(value, shape);
+        copies[`${kind}/${name}`] = inPlace && lent.has(value) ? renewed(value, shape) : copyOf(value, shape);
       }
     for (const copy of Object.values(copies)) own.add(copy);
     return inPlace ? Object.assign(values, copies) : { ...values, ...copies };
@@ -140,9 +140,12 @@ function copyOf(value: Value, shape: readonly number[]): Value {
   return data.slice();
 }
 
-/** Another array with the memory of one that is not valid any more: whoever still reads that one finds it empty. */
-const renewed = (value: Value): Value =>
-  currentDryRun() === undefined ? movedArray(value as Float32Array) : value;
+/**
+ * Another array with the memory of one that is not valid any more: whoever still reads that one finds it empty. A plan counts a
+ * copy here: the first step makes one, of weights that were given.
+ */
+const renewed = (value: Value, shape: readonly number[]): Value =>
+  currentDryRun() === undefined ? movedArray(value as Float32Array) : copyOf(value, shape);
 
 async function normHere(
   kind: "gradients" | "weights",
