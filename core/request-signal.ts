@@ -1,3 +1,5 @@
+import { setMaxListeners } from "node:events";
+
 /** A signal for one of very many requests. */
 export interface RequestSignal {
   readonly signal: AbortSignal;
@@ -18,6 +20,7 @@ export function requestSignal(callers: readonly AbortSignal[], timeoutMs = MOST_
   const own = new AbortController();
   const watched = callers.map((caller) => ({ caller, follow: () => own.abort(caller.reason) }));
   for (const { caller, follow } of watched) {
+    setMaxListeners(0, caller); // as many as there are requests under way: no leak to warn of
     if (caller.aborted) follow();
     else caller.addEventListener("abort", follow, { once: true });
   }

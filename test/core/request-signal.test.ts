@@ -17,6 +17,18 @@ test("a request's signal aborts with any caller's, for the caller's reason", () 
   expect(requestSignal([second.signal]).signal.reason).toBe("enough");
 });
 
+test("fifty requests at once on one signal are no leak to warn of", async () => {
+  const warned: Error[] = [];
+  const listen = (warning: Error): void => void warned.push(warning);
+  process.on("warning", listen);
+  const run = new AbortController();
+  const requests = Array.from({ length: 50 }, () => requestSignal([run.signal]));
+  await new Promise(setImmediate); // warnings come a tick later
+  process.off("warning", listen);
+  run.abort();
+  expect([requests.every(({ signal }) => signal.aborted), warned]).toEqual([true, []]);
+});
+
 test("it aborts after its time, and not once the request is over", async () => {
   const [late, over] = [requestSignal([], 5), requestSignal([], 5)];
   over.done();

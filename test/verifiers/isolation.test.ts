@@ -39,10 +39,7 @@ beforeAll(() => {
   const parts = [
     "package.json",
     ".cache/supervisor",
-    "dist/checkpoints",
-    "dist/core",
-    "dist/checkpoints",
-    "dist/verifiers",
+    "dist",
     "configs/languages",
     "verifiers/supervisor.c",
     "verifiers/supervisor.pl",
