@@ -1,5 +1,4 @@
 /** Values that are put where a provider computes, once. */
-
 import { cast } from "./arithmetic.js";
 import { readTensor, SharedSession } from "./buffer-tensor.js";
 import type { Provider } from "./compile.js";

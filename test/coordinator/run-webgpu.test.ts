@@ -9,7 +9,7 @@ import { isWebgpuHere } from "../tensor/webgpu.js";
 import { prepareRun } from "./small-policy.js";
 import { rollouts, stepRows, train } from "./training-process.js";
 
-describe.skipIf(!(await isWebgpuHere()))("a run on policy.device: webgpu", () => {
+describe.skipIf(!(await isWebgpuHere()))("a run on policy.device: webgpu (skipped without webgpu)", () => {
   const root = mkdtempSync(join(tmpdir(), "webgpu-run-"));
   let file = "";
   afterAll(() => rmSync(root, { recursive: true }));

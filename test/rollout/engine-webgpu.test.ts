@@ -27,7 +27,7 @@ const sampled: SamplingOptions = {
 
 const runnerShape = { slots: 3, promptLength: 8, cacheLength: 24 };
 
-describe.skipIf(!(await isWebgpuHere()))("the sampler on provider webgpu", () => {
+describe.skipIf(!(await isWebgpuHere()))("the sampler on provider webgpu (skipped without it)", () => {
   const opened: SamplingEngine[] = [];
   afterAll(async () => {
     for (const engine of opened) await engine.dispose();

@@ -27,7 +27,7 @@ const SPECS = {
 const waves = (length: number, phase: number): Float32Array =>
   Float32Array.from({ length }, (_, i) => Math.sin(i * 1.7 + phase));
 
-describe.skipIf(!(await isWebgpuHere()))("GPU buffers", () => {
+describe.skipIf(!(await isWebgpuHere()))("GPU buffers (skipped without webgpu)", () => {
   test("weights that stay in GPU buffers for 20 steps follow the CPU's losses", async () => {
     const batch = { x: waves(15, 0), y: waves(10, 1) };
     const losses = async (provider: "cpu" | "webgpu"): Promise<number[]> => {

@@ -6,7 +6,6 @@ import type { Redis } from "ioredis";
 import { ConfigError } from "../../core/index.js";
 import type { Backend } from "../backend.js";
 import { checkLanguages } from "../check-languages.js";
-
 import type { LanguageSet } from "../language-set.js";
 import type { Language } from "../languages.js";
 import { createLocalPool, type LocalPool } from "../pool.js";
